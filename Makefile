@@ -1,0 +1,83 @@
+# The verbs of this repository. `make help` lists them; CI runs the same ones.
+# Needs Python 3.11 or later, pip and make. PYTHON=/path/to/python3.13 picks another interpreter for a new environment.
+
+PYTHON ?= python3
+ARGS   ?=
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+# Debian ships venv without pip; then the interpreter's own pip installs into the environment.
+PIP     = $$(test -x $(BIN)/pip && echo $(BIN)/python -m pip || echo $(PYTHON) -m pip --python $(BIN)/python)
+INSTALL = $(PIP) install --quiet --quiet --disable-pip-version-check --no-input
+# Some machines forbid bytecode; without it every start of the gateway would compile its libraries again.
+COMPILE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install install-dev up test check format test-vllm test-openwebui bench wheel lock clean
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+install: $(STAMPS)/project ## make .venv with the hash-pinned requirements and penstock itself
+
+install-dev: $(STAMPS)/project $(STAMPS)/dev ## the same, and what checking and testing need
+
+up: install ## start the embedded engine and the gateway, ask two questions, keep serving (ARGS=--once to stop then)
+	@$(BIN)/penstock up $(ARGS)
+
+test: install-dev ## the fast suite (ARGS='-k name' to choose)
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: install-dev ## format, lint, types, imports, tests
+	@echo '· format' && $(BIN)/ruff format --quiet --check .
+	@echo '· lint' && $(BIN)/ruff check --quiet .
+	@echo '· types' && $(BIN)/mypy --no-error-summary
+	@echo '· imports' && $(BIN)/lint-imports --no-logo
+	@echo '· tests' && $(BIN)/python -m pytest -q $(ARGS)
+
+format: install-dev ## put the files into the form that check asks for
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+test-vllm: install-dev ## a real vLLM on the CPU, in its own environment
+	@PYTHON=$(PYTHON) sh tests/engines/run $(ARGS)
+
+test-openwebui: install-dev ## a real Open WebUI in a browser against the gateway (not part of CI)
+	@PYTHON=$(PYTHON) sh tests/openwebui/run $(ARGS)
+
+bench: install-dev ## measure the gateway beside its peers
+	@$(BIN)/python -m bench $(ARGS)
+
+wheel: $(STAMPS)/project ## build dist/penstock-*.whl
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist >/dev/null && ls dist/*.whl
+
+lock: ## write requirements/*.txt again (ARGS=--upgrade for the newest releases)
+	@PYTHON=$(PYTHON) requirements/lock $(ARGS)
+
+clean: ## remove the environments and everything built
+	@rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: Penstock needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1); try: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo '· making $(VENV)'
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/requirements: requirements/main.txt requirements/build.txt | $(STAMPS)/venv
+	@echo '· installing what penstock runs on (hash-checked, about half a minute)'
+	@$(INSTALL) --require-hashes -r requirements/main.txt -r requirements/build.txt
+	@touch $@
+
+$(STAMPS)/project: pyproject.toml src/penstock/__init__.py $(STAMPS)/requirements
+	@echo '· installing penstock'
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(COMPILE) src $(VENV)/lib
+	@touch $@
+
+$(STAMPS)/dev: requirements/dev.txt $(STAMPS)/requirements
+	@echo '· installing what checking and testing need (hash-checked, about a minute)'
+	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(COMPILE) $(VENV)/lib
+	@touch $@

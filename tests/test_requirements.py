@@ -1,0 +1,59 @@
+"""The locked requirement files: hash-pinned, free of addresses, and in step with pyproject.toml."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+LOCKED = sorted(
+    path for path in (ROOT / "requirements").glob("*.txt") if path.with_suffix(".in").exists() or path.stem == "main"
+)
+
+
+def locked(path: Path) -> list[tuple[Requirement, int]]:
+    """Each requirement of a lock file with the number of its hashes."""
+    entries = re.split(r"\n(?=\S)", re.sub(r"(?m)^\s*#.*\n?", "", path.read_text()).strip())
+    return [
+        (Requirement(entry.split(" \\\n")[0].split("#")[0].strip()), entry.count("--hash=sha256:")) for entry in entries
+    ]
+
+
+@pytest.mark.parametrize("path", LOCKED, ids=lambda path: path.name)
+def test_every_locked_requirement_is_exact_and_hashed(path: Path) -> None:
+    for requirement, hashes in locked(path):
+        assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), requirement
+        assert hashes, requirement
+
+
+@pytest.mark.parametrize("path", LOCKED, ids=lambda path: path.name)
+def test_no_requirement_file_names_a_registry(path: Path) -> None:
+    text = path.read_text()
+    for word in ("://", "--index-url", "--extra-index-url", "--find-links", "--trusted-host", "file:"):
+        assert word not in text
+
+
+def test_main_lock_satisfies_the_ranges_of_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = {
+        canonicalize_name(entry.name): str(entry.specifier)[2:] for entry, _ in locked(ROOT / "requirements/main.txt")
+    }
+    for line in project["dependencies"]:
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), line
+
+
+def test_locks_agree_with_each_other() -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for path in LOCKED:
+        for requirement, _ in locked(path):
+            key = (canonicalize_name(requirement.name), str(requirement.marker))
+            assert seen.setdefault(key, str(requirement.specifier)) == str(requirement.specifier), (
+                path.name,
+                requirement,
+            )
