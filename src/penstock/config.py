@@ -1,0 +1,196 @@
+"""The configuration: one frozen tree, in the words of penstock.yaml.
+
+Durations are seconds and sizes are bytes here, whatever spelling the file used. Only nouns live in this file: where
+values come from is sources.py, what must fit together is consistency.py. Nothing here may do I/O.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from penstock.types import Kind
+
+_DURATION = {"type": ["number", "string"], "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"}
+_SIZE = {"type": ["integer", "string"], "pattern": r"^[0-9]+(\.[0-9]+)? ?(B|KB|MB|GB|KiB|MiB|GiB)$"}
+
+Seconds = Annotated[float, Meta(gt=0, extra={"unit": "duration"}, extra_json_schema=_DURATION)]
+Bytes = Annotated[int, Meta(gt=0, extra={"unit": "size"}, extra_json_schema=_SIZE)]
+Count = Annotated[int, Meta(ge=0)]
+AtLeastOne = Annotated[int, Meta(ge=1)]
+
+Fallback = Literal["any", "same-model", "never"]
+Midstream = Literal["error", "continue", "restart"]
+
+GUIDE = "guide"
+"""The name of the bundled model, and of the alias that offers it."""
+
+
+class Noun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every part of the tree has in common: frozen, named fields only, and no field we do not know."""
+
+
+class Backend(Noun, frozen=True, kw_only=True):
+    """One engine process that can serve."""
+
+    kind: Annotated[
+        Kind, Meta(description="Sort of engine: vllm, ollama, openai (anything OpenAI-compatible) or embedded.")
+    ]
+    url: Annotated[
+        str, Meta(description="Its base URL, with or without /v1. Required, but for the embedded engine.")
+    ] = ""
+    model: Annotated[str, Meta(description="Embedded engine only: `guide` or the path of a GGUF file.")] = ""
+    slots: Annotated[
+        AtLeastOne,
+        Meta(description="Requests it is given at the same time. 4 where not given for the embedded engine."),
+    ] = 256
+    key_env: Annotated[
+        str,
+        Meta(
+            pattern="^([A-Za-z_][A-Za-z0-9_]*)?$",
+            description="Name of the environment variable that holds the API key sent to it. Never the key itself.",
+            extra={"secret": True},
+        ),
+    ] = ""
+    probe: Annotated[Seconds, Meta(description="Time between two health probes.")] = 2.0
+
+
+class Target(Noun, frozen=True, kw_only=True):
+    """A group of interchangeable backends and the model name to ask of them."""
+
+    backends: Annotated[tuple[str, ...], Meta(min_length=1, description="Names of backends, all of one kind.")]
+    model: Annotated[str, Meta(min_length=1, description="The model name asked of them.")]
+
+
+class Alias(Noun, frozen=True, kw_only=True):
+    """A model name that clients ask for."""
+
+    also: Annotated[tuple[str, ...], Meta(description="Other names for the same alias.")] = ()
+    targets: Annotated[tuple[Target, ...], Meta(min_length=1, description="Where requests go, in order of preference.")]
+    fallback: Annotated[
+        Fallback, Meta(description="Which later targets may answer when the first cannot: any, same-model or never.")
+    ] = "any"
+    midstream: Annotated[
+        Midstream, Meta(description="When an engine dies after text was sent. This version offers `error` alone.")
+    ] = "error"
+    slots: Annotated[Count, Meta(description="Requests at the same time; 0 sets no limit of its own.")] = 0
+    first_token: Annotated[Seconds | None, Meta(description="Instead of limits.first_token, for this alias.")] = None
+    total: Annotated[Seconds | None, Meta(description="Instead of limits.total, for this alias.")] = None
+
+
+class Limits(Noun, frozen=True, kw_only=True):
+    """Every wait and every buffer has one of these."""
+
+    connect: Annotated[Seconds, Meta(description="To open a connection to a backend.")] = 2.0
+    first_token: Annotated[Seconds, Meta(description="From the request sent upstream to the first content.")] = 30.0
+    between_tokens: Annotated[Seconds, Meta(description="Between two pieces of a stream.")] = 15.0
+    total: Annotated[Seconds, Meta(description="For one request, from first to last.")] = 600.0
+    attempts: Annotated[AtLeastOne, Meta(description="Backends tried for one request.")] = 3
+    queue: Annotated[Count, Meta(description="Requests that may wait for a slot; more are refused with 503.")] = 200
+    queue_wait: Annotated[Seconds, Meta(description="How long one of them waits before it is refused.")] = 30.0
+    body: Annotated[Bytes, Meta(description="Largest request body.")] = 32 * 2**20
+    answer: Annotated[Bytes, Meta(description="Largest answer that is held in memory as a whole.")] = 64 * 2**20
+    headers: Annotated[Bytes, Meta(description="Largest request head.")] = 64 * 2**10
+    drain: Annotated[Seconds, Meta(description="After SIGTERM, for running requests to end.")] = 30.0
+    idle: Annotated[Seconds, Meta(description="An open client connection without a request.")] = 75.0
+    head: Annotated[Seconds, Meta(description="For a client to send a request head.")] = 10.0
+    upload: Annotated[Seconds, Meta(description="For a client to send a request body.")] = 60.0
+
+
+class CallerEntry(Noun, frozen=True, kw_only=True):
+    """Who may ask: a key known by its digest alone."""
+
+    tenant: Annotated[str, Meta(min_length=1, description="The tenant that this caller belongs to.")]
+    key_sha256: Annotated[
+        str,
+        Meta(
+            pattern="^[0-9a-fA-F]{64}$",
+            description="SHA-256 of the caller's key, as 64 hexadecimal digits.",
+            extra={"secret": True},
+        ),
+    ]
+    scopes: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="What it may ask for: `*`, or `alias:NAME` for each alias.")
+    ] = ("*",)
+
+
+class Tls(Noun, frozen=True, kw_only=True):
+    """A certificate for every address in `listen`."""
+
+    cert: Annotated[str, Meta(min_length=1, description="Path of the certificate chain, PEM.")]
+    key: Annotated[str, Meta(min_length=1, description="Path of its private key, PEM.")]
+
+
+class Log(Noun, frozen=True, kw_only=True):
+    """What the gateway writes to stderr."""
+
+    format: Annotated[
+        Literal["auto", "console", "json"], Meta(description="`auto` is console on a terminal and json elsewhere.")
+    ] = "auto"
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="The least that is written.")] = (
+        "info"
+    )
+    requests: Annotated[bool, Meta(description="One line for each request.")] = True
+
+
+class OllamaFace(Noun, frozen=True, kw_only=True):
+    """How we look to clients that speak Ollama."""
+
+    defaults: Annotated[
+        bool, Meta(description="Whether options that an Ollama client leaves out get Ollama's own defaults.")
+    ] = True
+    version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$", description="What /api/version answers.")] = "0.12.0"
+
+
+class Config(Noun, frozen=True, kw_only=True):
+    """The whole tree."""
+
+    listen: Annotated[
+        tuple[str, ...],
+        Meta(min_length=1, description="Addresses served, `host:port` or `[::1]:port`. Beyond loopback needs callers."),
+    ] = ("127.0.0.1:8000",)
+    listen_metrics: Annotated[
+        tuple[str, ...], Meta(description="Further addresses that serve /metrics, /health and /stats and nothing else.")
+    ] = ()
+    backends: Annotated[dict[str, Backend], Meta(min_length=1, description="The engines, by name.")]
+    aliases: Annotated[dict[str, Alias], Meta(min_length=1, description="The model names offered to clients.")]
+    default: Annotated[
+        str | None, Meta(description="The alias that /health speaks of; the first one where not given.")
+    ] = None
+    limits: Limits = Limits()
+    callers: Annotated[
+        dict[str, CallerEntry], Meta(description="Who may ask. Without any, everybody on this machine may.")
+    ] = {}
+    state: Annotated[
+        str, Meta(pattern="^(sqlite:///.+|postgresql://.+)$", description="Where what must last is kept.")
+    ] = "sqlite:///state/penstock.db"
+    admin: Annotated[str, Meta(min_length=1, description="Path of the admin socket, readable by its owner alone.")] = (
+        "state/admin.sock"
+    )
+    tls: Tls | None = None
+    cors: Annotated[
+        tuple[str, ...], Meta(description="Origins whose pages may call us, `https://host`, or `*`. Closed by default.")
+    ] = ()
+    workers: Annotated[AtLeastOne, Meta(description="Processes that share the listening addresses.")] = 1
+    http: Annotated[
+        Literal["hot", "asgi"], Meta(description="`hot` answers model routes in the protocol; `asgi` is the reference.")
+    ] = "hot"
+    log: Log = Log()
+    ollama: OllamaFace = OllamaFace()
+
+    @property
+    def default_alias(self) -> str:
+        """The alias that /health speaks of."""
+        return self.default if self.default is not None else next(iter(self.aliases))
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """A tree together with where each of its values came from."""
+
+    config: Config
+    origin: dict[str, str]
+    """Dotted path of a value -> `default`, `penstock.yaml:12`, `environment USE_VLLM`, `found at http://…`."""
+    notes: tuple[str, ...] = ()
+    """What a person should know about how it came together: names that were set but not used, and why."""
