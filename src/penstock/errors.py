@@ -1,0 +1,173 @@
+"""The error tree. One class is one HTTP status and one stable code.
+
+    PenstockError
+    ├── ConfigError                 a configuration that cannot be used        (no status; the process does not start)
+    ├── Refusal                     the caller's request is not carried out
+    │   ├── BadRequest        400   malformed or contradictory
+    │   ├── Unauthorized      401   no caller behind this key
+    │   ├── Forbidden         403   a caller who may not
+    │   ├── UnknownAlias      404   no such model here
+    │   ├── UnknownRoute      404   no such path here
+    │   ├── WrongMethod       405
+    │   ├── TooLarge          413   body over the limit
+    │   ├── HeadersTooLarge   431
+    │   ├── Unsupported       501   no backend of this alias can do that
+    │   └── Overloaded        503   queue full, deadline passed, or draining
+    └── EngineFault                 a backend did not do its part
+        ├── Unreachable       502   no connection
+        ├── EngineRefused     502   5xx, 429, model not loaded
+        ├── BrokenAnswer      502   malformed, truncated or not what it says it is
+        ├── EngineTimeout     504   connect, first token, between tokens, total
+        └── Unavailable       503   nothing is left to try
+
+A message says what we were doing, with which value; `hint` says what to try. Foreign exceptions are translated at the
+border where they appear. No I/O and no imports from other penstock modules here.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PenstockError(Exception):
+    """Root of everything Penstock raises on purpose."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: int | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.retry_after = retry_after
+        self.param = param
+
+    def sentence(self) -> str:
+        """Message and hint as one line for a protocol that has a single field for both."""
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class ConfigError(PenstockError):
+    """A configuration that cannot be used."""
+
+    code = "config_error"
+
+
+class Refusal(PenstockError):
+    """The caller's request is not carried out, for a reason on the caller's or our side."""
+
+
+class BadRequest(Refusal):
+    """Malformed, contradictory or beyond what any backend could take."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class Unauthorized(Refusal):
+    """No caller stands behind this key."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class Forbidden(Refusal):
+    """A known caller who may not do this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class UnknownAlias(Refusal):
+    """No alias of this name is served here."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class UnknownRoute(Refusal):
+    """No such path here; distinct from a wrong model name (W31)."""
+
+    status = 404
+    code = "route_not_found"
+
+
+class WrongMethod(Refusal):
+    """The path exists, the method does not."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class TooLarge(Refusal):
+    """A body over the configured limit."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class HeadersTooLarge(Refusal):
+    """A request head over the limit."""
+
+    status = 431
+    code = "headers_too_large"
+
+
+class Unsupported(Refusal):
+    """No backend of this alias can do what is asked."""
+
+    status = 501
+    code = "not_supported"
+
+
+class Overloaded(Refusal):
+    """Shed: the queue is full, its deadline passed, or we are draining."""
+
+    status = 503
+    code = "overloaded"
+
+
+class EngineFault(PenstockError):
+    """A backend did not do its part; the line may try another."""
+
+    status = 502
+    code = "engine_error"
+
+    reason: ClassVar[str] = "fault"
+
+
+class Unreachable(EngineFault):
+    """No connection, or it died before the first byte of an answer."""
+
+    code = "engine_unreachable"
+    reason = "connect"
+
+
+class EngineRefused(EngineFault):
+    """5xx, 429 or a model that is not loaded."""
+
+    code = "engine_refused"
+    reason = "refused"
+
+
+class BrokenAnswer(EngineFault):
+    """An answer that is malformed, truncated or not what its head says."""
+
+    code = "engine_broken_answer"
+    reason = "broken"
+
+
+class EngineTimeout(EngineFault):
+    """A limit of the configuration passed while waiting for a backend."""
+
+    status = 504
+    code = "engine_timeout"
+    reason = "timeout"
+
+
+class Unavailable(EngineFault):
+    """Nothing is left to try for this alias."""
+
+    status = 503
+    code = "unavailable"
+    reason = "unavailable"

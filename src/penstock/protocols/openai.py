@@ -1,0 +1,163 @@
+"""OpenAI's wire as vLLM speaks it: heads of requests, and readers that watch an answer pass without rewriting it.
+
+The client's bytes go to the engine with the smallest splice, the engine's bytes go to the client event by event. What
+we injected for our own accounting is taken out again. Anthropic's `/v1/messages` rides the same wire.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
+from penstock.protocols import json_body, refusal, splice
+from penstock.protocols.dialect import Call, Clock, Destination, Outgoing, Reader, Timing
+from penstock.protocols.openai_stream import ChatStream, MessagesStream, ResponsesStream
+from penstock.protocols.openai_usage import Counts
+from penstock.types import Face, Operation, Usage
+
+_KEYS = (b'"model"', b'"stream"', b'"stream_options"')
+_encode = msgspec.json.Encoder().encode
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Head(msgspec.Struct):
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    user: str | None = None
+    session_id: str | None = None
+    previous_response_id: str | None = None
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+def decode(operation: Operation, path: str, body: bytes, content_type: str) -> Call:
+    """The head of an OpenAI or Anthropic request; an absent model is the default alias' business."""
+    head = json_body.decode(_head, body, _KEYS)
+    options = head.stream_options
+    return Call(
+        operation=operation,
+        face=Face.ANTHROPIC if operation in _ANTHROPIC else Face.OPENAI,
+        path=path,
+        body=body,
+        content_type=content_type or "application/json",
+        model=head.model or "",
+        stream=bool(head.stream) and operation in _STREAMS,
+        session=head.session_id or head.user,
+        usage_asked=options is not None and bool(options.include_usage),
+        previous=head.previous_response_id,
+    )
+
+
+_ANTHROPIC = frozenset({Operation.MESSAGES, Operation.COUNT_TOKENS})
+_STREAMS = {
+    Operation.CHAT: ChatStream,
+    Operation.COMPLETION: ChatStream,
+    Operation.RESPONSES: ResponsesStream,
+    Operation.MESSAGES: MessagesStream,
+}
+
+
+class PassThrough:
+    """Both ends speak the same protocol."""
+
+    def request(self, call: Call, to: Destination) -> Outgoing:
+        """The client's bytes with the backend's model name and, for our accounting, the usage of a stream."""
+        edits: dict[str, bytes] = {}
+        if call.model != to.model:
+            edits["model"] = _encode(to.model)
+        body = splice.replace(call.body, edits) if edits else call.body
+        if call.stream and not call.usage_asked and call.operation in {Operation.CHAT, Operation.COMPLETION}:
+            body = _ask_usage(body)
+        return Outgoing(path=call.path, body=body, content_type=call.content_type)
+
+    def reader(self, call: Call, to: Destination, timing: Timing, clock: Clock) -> Reader:
+        """A watcher for the answer."""
+        del to
+        if not call.stream:
+            return JsonAnswer(call.face)
+        return _STREAMS[call.operation](call, timing, clock)
+
+    def idle(self, call: Call, to: Destination) -> bytes:
+        """OpenAI has no load or unload idiom; the table never asks for one."""
+        raise NotImplementedError(call.operation, to.kind)
+
+
+def _ask_usage(body: bytes) -> bytes:
+    if b'"stream_options"' not in body and b"\\u00" not in body:
+        return splice.insert(body, b'"stream_options":{"include_usage":true}')
+    found = splice.spans(body).get("stream_options")
+    options = msgspec.json.decode(body[found.value : found.end], type=dict[str, msgspec.Raw] | None) if found else None
+    merged = {**(options or {}), "include_usage": msgspec.Raw(b"true")}
+    return splice.replace(body, {"stream_options": _encode(merged)})
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
+class _Whole(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    usage: Counts | None = None
+    error: msgspec.Raw | None = None
+    choices: list[_Choice] = []
+
+
+_whole = msgspec.json.Decoder(_Whole)
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class JsonAnswer:
+    """A whole JSON answer, checked to be one before a byte of it is passed on."""
+
+    content_type = "application/json"
+
+    def __init__(self, face: Face = Face.OPENAI) -> None:
+        self._face = face
+        self._parts: list[bytes] = []
+        self.usage: Usage | None = None
+        self.model: str | None = None
+        self.answer_id: str | None = None
+        self.content = False
+        self.finished = False
+        self.finish_reason: str | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Collect; the line bounds how much."""
+        self._parts.append(data)
+        return b""
+
+    def close(self) -> bytes:
+        """The body as it came, once it is known to be whole."""
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        found = _decode_whole(body)
+        if found.error is not None and found.error != b"null":
+            msg = f"The engine answered 200 with an error: {refusal.message_of(body)}"
+            raise EngineRefused(msg)
+        if found.usage is not None:
+            self.usage = found.usage.usage()
+        self.model, self.answer_id = found.model, found.id
+        if found.choices:
+            self.finish_reason = found.choices[0].finish_reason
+        self.content = self.finished = True
+        return body
+
+    def fault(self, error: PenstockError) -> bytes:
+        """Whole answers are never begun, so this is the whole refusal."""
+        return refusal.body(self._face, error)
+
+
+def _decode_whole(body: bytes) -> _Whole:
+    try:
+        if body[:1] == b"[":
+            _array.decode(body)
+            return _Whole()
+        return _whole.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        msg = f"Reading the engine's answer: it is not the JSON it should be ({error})."
+        raise BrokenAnswer(msg) from None

@@ -1,0 +1,279 @@
+"""Watchers for event streams of the OpenAI family: chat and completions, responses, messages.
+
+Events pass as they came. Each is decoded far enough to know its usage, its finish and its errors, about half a
+microsecond; a stream that ends without saying that it is complete is an error, never an answer.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
+from penstock.protocols import refusal
+from penstock.protocols.dialect import Call, Clock, Timing
+from penstock.protocols.openai_usage import Counts
+from penstock.protocols.sse import Splitter, payload
+from penstock.types import Face, Usage
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[msgspec.Raw] | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    model: str | None = None
+    choices: list[_Choice] = []
+    usage: Counts | None = None
+    error: msgspec.Raw | None = None
+
+
+_chunk = msgspec.json.Decoder(_Chunk)
+
+
+class _Watcher:
+    """What the three streams share: cutting, errors, timing. Subclasses say what an event means."""
+
+    face: ClassVar[Face] = Face.OPENAI
+    content_type = "text/event-stream; charset=utf-8"
+
+    __slots__ = (
+        "_clock", "_splitter", "_timing", "answer_id", "content", "finish_reason", "finished", "model", "usage",
+    )  # fmt: skip
+
+    def __init__(self, call: Call, timing: Timing, clock: Clock) -> None:
+        del call
+        self._splitter = Splitter()
+        self._timing = timing
+        self._clock = clock
+        self.usage: Usage | None = None
+        self.model: str | None = None
+        self.answer_id: str | None = None
+        self.content = False
+        self.finished = False
+        self.finish_reason: str | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Whole events that may go on to the client."""
+        events = self._splitter.feed(data)
+        if len(events) == 1:
+            return self._pass(events[0])
+        return b"".join([self._pass(event) for event in events])
+
+    def close(self) -> bytes:
+        """Nothing more to send; an unfinished stream is broken."""
+        if not self.finished:
+            msg = "The engine ended its stream without finishing the answer."
+            raise BrokenAnswer(msg)
+        return b""
+
+    def fault(self, error: PenstockError) -> bytes:
+        """An explicit error event."""
+        return refusal.stream_error(self.face, error)
+
+    def _pass(self, event: bytes) -> bytes:
+        raise NotImplementedError
+
+    def _stamp(self) -> None:
+        now = self._clock()
+        timing = self._timing
+        if not timing.first:
+            timing.first = now
+        timing.last = now
+
+
+class ChatStream(_Watcher):
+    """`/v1/chat/completions` and `/v1/completions`."""
+
+    __slots__ = ("_done", "_finished", "_injected", "_seen")
+
+    def __init__(self, call: Call, timing: Timing, clock: Clock) -> None:
+        super().__init__(call, timing, clock)
+        self._injected = not call.usage_asked
+        self._done = False
+        self._seen: set[int] = set()
+        self._finished: set[int] = set()
+
+    def _pass(self, event: bytes) -> bytes:
+        data = payload(event)
+        if data is None:
+            return event
+        if self._done:
+            return b""
+        if data == b"[DONE]":
+            self._done = True
+            if not self._finished and not self.content:
+                msg = "The engine ended its stream without an answer."
+                raise BrokenAnswer(msg)
+            self.finished = True
+            return event
+        chunk = _decode(data)
+        if chunk.error is not None and chunk.error != b"null":
+            msg = f"The engine reported an error in its stream: {refusal.message_of(data)}"
+            raise EngineRefused(msg)
+        for choice in chunk.choices:
+            self._watch(choice)
+        return self._account(chunk, event)
+
+    def _watch(self, choice: _Choice) -> None:
+        delta = choice.delta
+        if (delta is not None and (delta.content or delta.tool_calls or delta.reasoning)) or choice.text:
+            self._stamp()
+            self.content = True
+        elif delta is not None and (delta.reasoning_content or delta.refusal):
+            self._stamp()
+            self.content = True
+        self._seen.add(choice.index)
+        if choice.finish_reason is not None:
+            self._finished.add(choice.index)
+            self.finish_reason = choice.finish_reason
+            self.content = True
+            self.finished = self._finished == self._seen
+
+    def _account(self, chunk: _Chunk, event: bytes) -> bytes:
+        if chunk.model is not None:
+            self.model = chunk.model
+        if chunk.usage is not None:
+            self.usage = chunk.usage.usage()
+            if self._injected and not chunk.choices:
+                return b""
+        elif self._injected and b'"usage"' in event:
+            return event.replace(b',"usage":null', b"").replace(b', "usage": null', b"")
+        return event
+
+    def close(self) -> bytes:
+        """An engine that finished every choice but forgot `[DONE]` gets it added."""
+        super().close()
+        return b"" if self._done else b"data: [DONE]\n\n"
+
+
+def _decode(data: bytes) -> _Chunk:
+    try:
+        return _chunk.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        msg = f"Reading the engine's stream: a malformed event ({error})."
+        raise BrokenAnswer(msg) from None
+
+
+class _Response(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    usage: Counts | None = None
+    status: str | None = None
+
+
+class _ResponseEvent(msgspec.Struct):
+    type: str = ""
+    response: _Response | None = None
+    error: msgspec.Raw | None = None
+    message: str | None = None
+
+
+_response_event = msgspec.json.Decoder(_ResponseEvent)
+_RESPONSE_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+
+
+class ResponsesStream(_Watcher):
+    """`/v1/responses`."""
+
+    __slots__ = ()
+
+    def _pass(self, event: bytes) -> bytes:
+        data = payload(event)
+        if data is None or data == b"[DONE]":
+            return event
+        try:
+            found = _response_event.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            msg = f"Reading the engine's stream: a malformed event ({error})."
+            raise BrokenAnswer(msg) from None
+        if found.type == "error" or (not found.type and found.error is not None):
+            msg = f"The engine reported an error in its stream: {found.message or refusal.message_of(data)}"
+            raise EngineRefused(msg)
+        if found.response is not None:
+            self._note(found.response)
+        if found.type.endswith(".delta"):
+            self._stamp()
+            self.content = True
+        if found.type in _RESPONSE_ENDS:
+            self.content = self.finished = True
+            self.finish_reason = found.type.removeprefix("response.")
+        return event
+
+    def _note(self, response: _Response) -> None:
+        self.model = response.model or self.model
+        self.answer_id = response.id or self.answer_id
+        if response.usage is not None:
+            self.usage = response.usage.usage()
+
+
+class _Message(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    usage: Counts | None = None
+
+
+class _Stop(msgspec.Struct):
+    stop_reason: str | None = None
+
+
+class _MessageEvent(msgspec.Struct):
+    type: str = ""
+    message: _Message | None = None
+    delta: _Stop | None = None
+    usage: Counts | None = None
+
+
+_message_event = msgspec.json.Decoder(_MessageEvent)
+
+
+class MessagesStream(_Watcher):
+    """Anthropic's `/v1/messages`."""
+
+    face = Face.ANTHROPIC
+    __slots__ = ()
+
+    def _pass(self, event: bytes) -> bytes:
+        data = payload(event)
+        if data is None or data == b"[DONE]":
+            return event
+        try:
+            found = _message_event.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            msg = f"Reading the engine's stream: a malformed event ({error})."
+            raise BrokenAnswer(msg) from None
+        if found.type == "error":
+            msg = f"The engine reported an error in its stream: {refusal.message_of(data)}"
+            raise EngineRefused(msg)
+        if found.message is not None:
+            self.model = found.message.model or self.model
+            self._count(found.message.usage)
+        self._count(found.usage)
+        if found.delta is not None and found.delta.stop_reason:
+            self.finish_reason = found.delta.stop_reason
+        if found.type == "content_block_delta":
+            self._stamp()
+            self.content = True
+        if found.type == "message_stop":
+            self.content = self.finished = True
+        return event
+
+    def _count(self, counts: Counts | None) -> None:
+        if counts is None:
+            return
+        before = self.usage or Usage()
+        self.usage = Usage(
+            counts.input_tokens or before.prompt_tokens, counts.output_tokens or before.completion_tokens
+        )

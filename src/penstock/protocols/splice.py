@@ -1,0 +1,116 @@
+"""Change single members of a JSON object without touching any other byte of it.
+
+A client's body goes to the engine as the client wrote it: unknown fields, number formats and key order survive. Only
+the top level is edited. No decoding of whole documents here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from penstock.errors import BadRequest
+
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
+_STRING = re.compile(rb'\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
+_OPEN = re.compile(rb"\s*\{")
+_ASCII_ESCAPE = b"\\u00"
+"""Only with such an escape can a key be spelled other than literally, e.g. `mod\\u0065l`."""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Where one top-level member stands: its key's first byte, and its value."""
+
+    key: int
+    value: int
+    end: int
+
+
+def spans(body: bytes) -> dict[str, Span]:
+    """Top-level members of a JSON object that is known to be well formed; `BadRequest` for a repeated key."""
+    found: dict[str, Span] = {}
+    depth = 0
+    key: tuple[str, int] | None = None
+    value = 0
+    for token in _TOKEN.finditer(body):
+        text = token.group()
+        if text in b"{[":
+            depth += 1
+        elif text in b"}]":
+            depth -= 1
+            if depth == 0 and key:
+                _add(found, key, value, token.start())
+        elif depth != 1:
+            continue
+        elif text == b":":
+            value = token.end()
+        elif text == b",":
+            if key:
+                _add(found, key, value, token.start())
+            key = None
+        elif key is None:
+            key = (msgspec.json.decode(text, type=str), token.start())
+    return found
+
+
+def _add(found: dict[str, Span], key: tuple[str, int], value: int, end: int) -> None:
+    name, start = key
+    if name in found:
+        msg = f"Reading the request body: the key {name!r} appears twice."
+        raise BadRequest(msg, hint="Send it once; which of the two counts would depend on who reads it.", param=name)
+    found[name] = Span(start, value, end)
+
+
+def ambiguous(body: bytes, names: tuple[bytes, ...]) -> bool:
+    """Whether one of the quoted names may stand in the body more than once, or spelled with escapes."""
+    return _ASCII_ESCAPE in body or any(body.count(name) > 1 for name in names)
+
+
+def replace(body: bytes, members: Mapping[str, bytes]) -> bytes:
+    """The object with these top-level members set to these JSON values; absent ones are put in front."""
+    if len(members) == 1 and (quick := _replace_string(body, members)) is not None:
+        return quick
+    found = spans(body)
+    edits = sorted(
+        ((found[name], value) for name, value in members.items() if name in found), key=lambda edit: edit[0].value
+    )
+    parts: list[bytes] = []
+    at = _after_brace(body)
+    parts.append(body[:at])
+    added = b",".join(b'"' + name.encode() + b'":' + value for name, value in members.items() if name not in found)
+    if added:
+        parts.append(added + b"," if found else added)
+    for span, value in edits:
+        parts += [body[at : span.value], value]
+        at = span.end
+    parts.append(body[at:])
+    return b"".join(parts)
+
+
+def _replace_string(body: bytes, members: Mapping[str, bytes]) -> bytes | None:
+    """The usual edit, one string member that stands there exactly once: two searches instead of a scan."""
+    [(name, value)] = members.items()
+    quoted = b'"' + name.encode() + b'"'
+    if body.count(quoted) != 1 or _ASCII_ESCAPE in body:
+        return None
+    at = body.find(quoted) + len(quoted)
+    match = _STRING.match(body, at)
+    if match is None:
+        return None
+    return body[: match.start(1)] + value + body[match.end(1) :]
+
+
+def insert(body: bytes, member: bytes) -> bytes:
+    """The non-empty object with one more member, known to be absent, in front."""
+    at = _after_brace(body)
+    return body[:at] + member + b"," + body[at:]
+
+
+def _after_brace(body: bytes) -> int:
+    match = _OPEN.match(body)
+    if match is None:
+        msg = "Reading the request body: a JSON object is expected."
+        raise BadRequest(msg)
+    return match.end()
