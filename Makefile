@@ -6,11 +6,9 @@ ARGS   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
-# Debian ships venv without pip; then the interpreter's own pip installs into the environment.
-PIP     = $$(test -x $(BIN)/pip && echo $(BIN)/python -m pip || echo $(PYTHON) -m pip --python $(BIN)/python)
-INSTALL = $(PIP) install --quiet --quiet --disable-pip-version-check --no-input
-# Some machines forbid bytecode; without it every start of the gateway would compile its libraries again.
-COMPILE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q
+INSTALL = $(PYTHON) requirements/install.py $(VENV)
+# pip compiles the libraries it installs; our own source stays in place and some machines forbid writing bytecode at run time.
+COMPILE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -58,26 +56,18 @@ clean: ## remove the environments and everything built
 	@rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMPS)/venv:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "make: Penstock needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1); try: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@echo '· making $(VENV)'
-	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
-	@mkdir -p $(STAMPS) && touch $@
-
-$(STAMPS)/requirements: requirements/main.txt requirements/build.txt | $(STAMPS)/venv
-	@echo '· installing what penstock runs on (hash-checked, about half a minute)'
+$(STAMPS)/requirements: requirements/main.txt requirements/build.txt
+	@echo '· installing what penstock runs on, every file checked against its hash'
 	@$(INSTALL) --require-hashes -r requirements/main.txt -r requirements/build.txt
-	@touch $@
+	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/project: pyproject.toml src/penstock/__init__.py $(STAMPS)/requirements
 	@echo '· installing penstock'
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
-	@$(COMPILE) src $(VENV)/lib
+	@$(COMPILE)
 	@touch $@
 
 $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/requirements
-	@echo '· installing what checking and testing need (hash-checked, about a minute)'
+	@echo '· installing what checking and testing need, every file checked against its hash'
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
-	@$(COMPILE) $(VENV)/lib
 	@touch $@
