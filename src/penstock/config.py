@@ -18,11 +18,15 @@ _SIZE = {"type": ["integer", "string"], "pattern": r"^[0-9]+(\.[0-9]+)? ?(B|KB|M
 
 Seconds = Annotated[float, Meta(gt=0, extra={"unit": "duration"}, extra_json_schema=_DURATION)]
 Bytes = Annotated[int, Meta(gt=0, extra={"unit": "size"}, extra_json_schema=_SIZE)]
+Url = Annotated[str, Meta(extra={"unit": "url"})]
+ListenAddress = Annotated[str, Meta(extra={"unit": "address"})]
 Count = Annotated[int, Meta(ge=0)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
 
 Fallback = Literal["any", "same-model", "never"]
 Midstream = Literal["error", "continue", "restart"]
+
+LISTEN = ("127.0.0.1:8000",)
 
 GUIDE = "guide"
 """The name of the bundled model, and of the alias that offers it."""
@@ -39,7 +43,7 @@ class Backend(Noun, frozen=True, kw_only=True):
         Kind, Meta(description="Sort of engine: vllm, ollama, openai (anything OpenAI-compatible) or embedded.")
     ]
     url: Annotated[
-        str, Meta(description="Its base URL, with or without /v1. Required, but for the embedded engine.")
+        Url, Meta(description="Its base URL, with or without /v1. Required, but for the embedded engine.")
     ] = ""
     model: Annotated[str, Meta(description="Embedded engine only: `guide` or the path of a GGUF file.")] = ""
     slots: Annotated[
@@ -51,7 +55,7 @@ class Backend(Noun, frozen=True, kw_only=True):
         Meta(
             pattern="^([A-Za-z_][A-Za-z0-9_]*)?$",
             description="Name of the environment variable that holds the API key sent to it. Never the key itself.",
-            extra={"secret": True},
+            extra={"secret": True, "expected": "the name of an environment variable, not the key itself"},
         ),
     ] = ""
     probe: Annotated[Seconds, Meta(description="Time between two health probes.")] = 2.0
@@ -108,7 +112,7 @@ class CallerEntry(Noun, frozen=True, kw_only=True):
         Meta(
             pattern="^[0-9a-fA-F]{64}$",
             description="SHA-256 of the caller's key, as 64 hexadecimal digits.",
-            extra={"secret": True},
+            extra={"secret": True, "expected": "64 hexadecimal digits"},
         ),
     ]
     scopes: Annotated[
@@ -141,18 +145,26 @@ class OllamaFace(Noun, frozen=True, kw_only=True):
     defaults: Annotated[
         bool, Meta(description="Whether options that an Ollama client leaves out get Ollama's own defaults.")
     ] = True
-    version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$", description="What /api/version answers.")] = "0.12.0"
+    version: Annotated[
+        str,
+        Meta(
+            pattern=r"^\d+\.\d+\.\d+$",
+            description="What /api/version answers.",
+            extra={"expected": "a version such as 0.12.0"},
+        ),
+    ] = "0.12.0"
 
 
 class Config(Noun, frozen=True, kw_only=True):
     """The whole tree."""
 
     listen: Annotated[
-        tuple[str, ...],
+        tuple[ListenAddress, ...],
         Meta(min_length=1, description="Addresses served, `host:port` or `[::1]:port`. Beyond loopback needs callers."),
-    ] = ("127.0.0.1:8000",)
+    ] = LISTEN
     listen_metrics: Annotated[
-        tuple[str, ...], Meta(description="Further addresses that serve /metrics, /health and /stats and nothing else.")
+        tuple[ListenAddress, ...],
+        Meta(description="Further addresses that serve /metrics, /health and /stats and nothing else."),
     ] = ()
     backends: Annotated[dict[str, Backend], Meta(min_length=1, description="The engines, by name.")]
     aliases: Annotated[dict[str, Alias], Meta(min_length=1, description="The model names offered to clients.")]
@@ -164,7 +176,12 @@ class Config(Noun, frozen=True, kw_only=True):
         dict[str, CallerEntry], Meta(description="Who may ask. Without any, everybody on this machine may.")
     ] = {}
     state: Annotated[
-        str, Meta(pattern="^(sqlite:///.+|postgresql://.+)$", description="Where what must last is kept.")
+        str,
+        Meta(
+            pattern="^(sqlite:///.+|postgresql://.+)$",
+            description="Where what must last is kept.",
+            extra={"expected": "sqlite:///PATH or postgresql://…", "secret": True},
+        ),
     ] = "sqlite:///state/penstock.db"
     admin: Annotated[str, Meta(min_length=1, description="Path of the admin socket, readable by its owner alone.")] = (
         "state/admin.sock"

@@ -1,0 +1,171 @@
+"""What must fit together in a tree whose single values are all right.
+
+Every rule is one function from the tree to mistakes; `RULES` is the list of them. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from penstock.address import parse_address, url_address
+from penstock.config import Config
+from penstock.shape import Mistake, nearest
+from penstock.types import Kind
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MODEL_NAME = re.compile(r"[!-~]{1,256}")
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.*-]*://[!-.0-~]*")
+
+
+def mistakes_of(config: Config) -> list[Mistake]:
+    """Everything that does not fit together."""
+    return [mistake for rule in RULES for mistake in rule(config)]
+
+
+def notes_of(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    """What is allowed and yet perhaps not meant."""
+    used = {name for alias in config.aliases.values() for target in alias.targets for name in target.backends}
+    for name, backend in config.backends.items():
+        if name not in used:
+            yield f"backend {name} is in no alias' targets: it is never asked"
+        elif backend.key_env and not environ.get(backend.key_env):
+            yield f"backend {name}: {backend.key_env} is not set in the environment, so no key is sent to it"
+    for name, alias in config.aliases.items():
+        if alias.fallback == "never" and len(alias.targets) > 1:
+            yield f"alias {name}: `fallback: never` leaves every target but the first unused"
+
+
+def names_can_travel(config: Config) -> Iterator[Mistake]:
+    """Names stand in response headers and metrics, so they hold what can stand there."""
+    for table, names in (("backends", config.backends), ("callers", config.callers)):
+        for name in names:
+            if not _NAME.fullmatch(name):
+                yield Mistake((table, name), "a name has letters, digits, dots, dashes and underscores, at most 64")
+    for name, alias in config.aliases.items():
+        paths = [(("aliases", name), name), *((("aliases", name, "also", i), one) for i, one in enumerate(alias.also))]
+        for path, text in paths:
+            if not _MODEL_NAME.fullmatch(text):
+                yield Mistake(path, "a model name has no spaces and no letters beyond ASCII, at most 256")
+
+
+def backends_are_whole(config: Config) -> Iterator[Mistake]:
+    """An embedded engine is ours to start and has no URL; any other has one and chooses its own models."""
+    for name, backend in config.backends.items():
+        where = ("backends", name)
+        if backend.kind is Kind.EMBEDDED:
+            for key in ("url", "key_env"):
+                if getattr(backend, key):
+                    yield Mistake((*where, key), "does not go with kind embedded: Penstock starts that engine itself")
+            continue
+        if not backend.url:
+            yield Mistake(where, f"lacks the key 'url', which kind {backend.kind} needs")
+        if backend.model:
+            yield Mistake(
+                (*where, "model"), f"does not go with kind {backend.kind}: name the model in an alias' target"
+            )
+
+
+def addresses_are_safe(config: Config) -> Iterator[Mistake]:
+    """Without callers only this machine may reach us (X16), and no address is given twice."""
+    seen: set[str] = set()
+    for key in ("listen", "listen_metrics"):
+        for index, text in enumerate(getattr(config, key)):
+            address = parse_address(text)
+            if address.port and text in seen:
+                yield Mistake((key, index), f"{text} is given twice")
+            seen.add(text)
+            if not address.loopback and not config.callers:
+                yield Mistake(
+                    (key, index),
+                    f"{text} can be reached from other machines, and no callers are configured, so anybody there could "
+                    "use it; add callers, or listen on 127.0.0.1",
+                )
+
+
+def no_backend_is_us(config: Config) -> Iterator[Mistake]:
+    """A gateway that asks itself goes in circles."""
+    own = [parse_address(text) for text in (*config.listen, *config.listen_metrics)]
+    for name, backend in config.backends.items():
+        if backend.url and any(address.reaches(url_address(backend.url)) for address in own):
+            yield Mistake(
+                ("backends", name, "url"),
+                f"{backend.url} is where this gateway itself listens; give the engine another port, or listen elsewhere",
+            )
+
+
+def names_are_unique(config: Config) -> Iterator[Mistake]:
+    """One model name leads to one alias."""
+    owner = {name: name for name in config.aliases}
+    for name, alias in config.aliases.items():
+        for index, other in enumerate(alias.also):
+            if other in owner:
+                whose = (
+                    "is the alias itself" if owner[other] == other else f"belongs to the alias {owner[other]} already"
+                )
+                yield Mistake(("aliases", name, "also", index), f"'{other}' {whose}")
+            owner.setdefault(other, name)
+    if config.default is not None and config.default not in config.aliases:
+        hint = nearest(config.default, list(config.aliases))
+        yield Mistake(("default",), f"'{config.default}' is no alias; {hint}")
+
+
+def targets_lead_somewhere(config: Config) -> Iterator[Mistake]:
+    """The backends of a target exist, once each, and speak one protocol."""
+    for name, alias in config.aliases.items():
+        for index, target in enumerate(alias.targets):
+            where = ("aliases", name, "targets", index, "backends")
+            for place, backend in enumerate(target.backends):
+                if backend not in config.backends:
+                    hint = nearest(backend, list(config.backends))
+                    yield Mistake((*where, place), f"'{backend}' is no backend; {hint}")
+                elif backend in target.backends[:place]:
+                    yield Mistake((*where, place), f"'{backend}' is given twice")
+            kinds = sorted({config.backends[one].kind.value for one in target.backends if one in config.backends})
+            if len(kinds) > 1:
+                yield Mistake(where, f"mixes the kinds {' and '.join(kinds)}; a target's backends are of one kind")
+
+
+def midstream_is_available(config: Config) -> Iterator[Mistake]:
+    """The words are reserved; the behaviour is not built yet, and silence about that would be a broken promise."""
+    for name, alias in config.aliases.items():
+        if alias.midstream != "error":
+            text = f"'{alias.midstream}' is not available in this version; only 'error' is"
+            yield Mistake(("aliases", name, "midstream"), text)
+
+
+def callers_are_distinct(config: Config) -> Iterator[Mistake]:
+    """A key belongs to one caller, and a scope names an alias that exists."""
+    owner: dict[str, str] = {}
+    for name, caller in config.callers.items():
+        digest = caller.key_sha256.lower()
+        if digest in owner:
+            yield Mistake(("callers", name, "key_sha256"), f"is the key of {owner[digest]} as well")
+        owner.setdefault(digest, name)
+        for index, scope in enumerate(caller.scopes):
+            where = ("callers", name, "scopes", index)
+            kind, _, alias = scope.partition(":")
+            if scope != "*" and kind != "alias":
+                yield Mistake(where, f"expects * or alias:NAME, not '{scope}'")
+            elif scope != "*" and alias not in config.aliases:
+                yield Mistake(where, f"'{alias}' is no alias; {nearest(alias, list(config.aliases))}")
+
+
+def origins_are_origins(config: Config) -> Iterator[Mistake]:
+    """An origin has a scheme and no path; `*` may stand for any part of it, as in Ollama."""
+    for index, origin in enumerate(config.cors):
+        if not _ORIGIN.fullmatch(origin):
+            yield Mistake(("cors", index), f"expects an origin such as https://chat.example or *, not '{origin}'")
+
+
+RULES: tuple[Callable[[Config], Iterator[Mistake]], ...] = (
+    names_can_travel,
+    backends_are_whole,
+    addresses_are_safe,
+    no_backend_is_us,
+    names_are_unique,
+    targets_lead_somewhere,
+    midstream_is_available,
+    callers_are_distinct,
+    origins_are_origins,
+)

@@ -1,0 +1,67 @@
+"""Durations and sizes as people write them: `500ms`, `1m30s`, `32MiB`; and back again.
+
+Pure text to number and number to text. A bare number is already in the tree's own unit: seconds or bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+SIZES = {
+    "B": 1,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+}
+
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|KB|MB|GB|KiB|MiB|GiB)")
+
+
+def seconds(value: float | str) -> float:
+    """Seconds of `2s`, `1m30s`, `500ms` or a plain number; ValueError says what is expected."""
+    if isinstance(value, str):
+        if not _DURATION.fullmatch(value):
+            raise ValueError("a duration such as 500ms, 2s, 10m or 1h")
+        # Rounded to the nanosecond, so that 100ms + 200ms is 0.3 and not the nearest neighbour of it.
+        return round(sum(float(number) * DURATIONS[unit] for number, unit in _DURATION_PART.findall(value)), 9)
+    if not math.isfinite(value):
+        raise ValueError("a duration such as 500ms, 2s, 10m or 1h")
+    return float(value)
+
+
+def size(value: int | str) -> int:
+    """Bytes of `32MiB`, `1.5GB` or a plain number; ValueError says what is expected."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value)
+    if not match:
+        raise ValueError("a size such as 512KiB, 32MiB or 1GiB")
+    exact = float(match[1]) * SIZES[match[2]]
+    if exact != int(exact):
+        raise ValueError("a size that is a whole number of bytes")
+    return int(exact)
+
+
+def seconds_text(value: float) -> str:
+    """The shortest spelling that `seconds` reads back as the same value."""
+    for unit in ("h", "m", "s"):
+        whole = value / DURATIONS[unit]
+        if value and whole == int(whole):
+            return f"{int(whole)}{unit}"
+    spelled = f"{value * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
+    return spelled if seconds(spelled) == value else str(value)
+
+
+def size_text(value: int) -> str:
+    """The shortest spelling that `size` reads back as the same value."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if value and value % SIZES[unit] == 0:
+            return f"{value // SIZES[unit]}{unit}"
+    return f"{value}B"
