@@ -1,0 +1,126 @@
+"""The benchmark's command line: `run` (also without a verb), `profile`, `missing`."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bench import machine, profiling, report, rounds, traffic
+from bench.build import programs
+from bench.peers import OURS, PEERS, Peer
+from bench.processes import raise_file_limit
+
+app = typer.Typer(add_completion=False, help="Measure the gateway beside nginx, haproxy and vllm-router.")
+console = Console(stderr=True)
+WIDTH = 140
+"""Of the tables, where the terminal is narrower or there is none."""
+
+Names = Annotated[str, typer.Option(help="Comma-separated.")]
+
+
+@app.callback(invoke_without_command=True)
+def default(context: typer.Context) -> None:
+    """Without a verb: `run` with its defaults."""
+    if context.invoked_subcommand is None:
+        run()
+
+
+@app.command()
+def run(
+    peers: Annotated[str, typer.Option(help="Comma-separated names; all that are installed where not given.")] = "",
+    only: Annotated[str, typer.Option(help="Comma-separated scenarios or their beginnings, e.g. request,leave.")] = "",
+    count: Annotated[int, typer.Option("--rounds", min=1, max=100)] = 7,
+    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="One window.")] = 3.0,
+    warm: Annotated[float, typer.Option(min=0.0, max=10, help="Before each window.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="Of the order of the peers.")] = 1,
+    name: Annotated[str, typer.Option(help="Of the result files; *-local is ignored by git.")] = "local",
+    cold: Annotated[bool, typer.Option("--cold", help="Also time a start from a clean clone.")] = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Measure side by side, print tables, write bench/results/<date>-<name>.json and .md."""
+    raise_file_limit()
+    plan = rounds.Plan(_chosen(peers), count, seconds, warm, seed, tuple(filter(None, only.split(","))), cold)
+    facts = machine.describe()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting the peers", total=plan.steps)
+        built = programs()
+        samples = rounds.run(plan, built, lambda text: progress.update(task, description=text, advance=1))
+    versions = {peer.name: peer.version() for peer in plan.peers}
+    made = report.Report(facts, versions, plan, samples)
+    report.show(made, Console(width=max(console.width, WIDTH)))
+    for path in report.write(made, name):
+        console.print(f"written: {path}")
+
+
+@app.command()
+def profile(
+    scenario: Annotated[str, typer.Option(help="One of the traffic scenarios.")] = "request-32",
+    peer: Annotated[str, typer.Option()] = OURS,
+    seconds: Annotated[float, typer.Option(min=1, max=120)] = 10.0,
+    top: Annotated[int, typer.Option(min=1, max=500)] = 40,
+    native: Annotated[bool, typer.Option("--native", help="With the frames of C extensions.")] = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Show which functions of the gateway the time goes to under load."""
+    kinds = {one.scenario.name: one for one in traffic.TRAFFIC}
+    if scenario not in kinds:
+        message = f"no traffic scenario {scenario!r}; there are {', '.join(kinds)}"
+        raise typer.BadParameter(message)
+    (chosen,) = _chosen(peer)
+    seen = profiling.profile(chosen, kinds[scenario], programs(), seconds, native=native)
+    table = Table("own %", "under %", "function", title=f"{peer}, {scenario}, {seen.total} samples")
+    for function, count in seen.own.most_common(top):
+        table.add_row(f"{100 * count / seen.total:.1f}", f"{100 * seen.under[function] / seen.total:.1f}", function)
+    output = Console(width=max(console.width, WIDTH))
+    output.print(table)
+    busy = seen.user + seen.system or 1.0
+    cost = seen.sample.fault or f"{seen.sample.value:.1f} {kinds[scenario].scenario.unit} (the profiler slows it)"
+    output.print(
+        f"{cost}; user mode {100 * seen.user / busy:.0f} %, kernel {100 * seen.system / busy:.0f} % of its CPU time"
+    )
+
+
+@app.command()
+def missing() -> None:
+    """Say what is not installed and how to get it; exit 1 if anything is absent."""
+    absent = _absent(PEERS.values())
+    for line in absent:
+        typer.echo(line)
+    if absent:
+        raise typer.Exit(1)
+    typer.echo("everything is installed")
+
+
+def _absent(wanted: object) -> list[str]:
+    tools = [] if shutil.which("cc") else ["no C compiler `cc`; run bench/install, or install gcc or clang"]
+    return tools + [peer.missing for peer in wanted if isinstance(peer, Peer) and peer.missing]  # type: ignore[attr-defined]
+
+
+def _chosen(names: str) -> tuple[Peer, ...]:
+    """The named peers, all of which must be there; or, with no names, those that are, with a word about the others."""
+    if names:
+        unknown = [name for name in names.split(",") if name not in PEERS]
+        if unknown:
+            message = f"no peer {', '.join(unknown)}; there are {', '.join(PEERS)}"
+            raise typer.BadParameter(message)
+        chosen = tuple(PEERS[name] for name in names.split(","))
+        if absent := _absent(chosen):
+            raise SystemExit("\n".join(absent))
+        return chosen
+    for line in _absent(PEERS.values()):
+        console.print(f"left out: {line}", style="yellow")
+    return tuple(peer for peer in PEERS.values() if not peer.missing)
+
+
+if __name__ == "__main__":
+    app()

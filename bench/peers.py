@@ -1,0 +1,199 @@
+"""The stacks under test: how each is started in front of the mock engine, at its best for this work.
+
+Each is one worker without access logs of its own except ours, which runs as it is installed: keys checked, every step on, a log
+line per request. nginx and haproxy do nothing of a gateway's work; they are the floor. One table at the end names them all.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import machine
+from bench.processes import KEY, free_port
+
+HERE = Path(__file__).parent
+ROUTER = HERE / ".peers" / "vllm-router" / "bin" / "vllm-router"
+PENSTOCK = Path(sys.executable).parent / "penstock"
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where one peer may put its files and listen, and where the engine is."""
+
+    directory: Path
+    port: int
+    engine: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Peer:
+    name: str
+    program: str | Path
+    install: str
+    version: Callable[[], str]
+    launch: Callable[[Site], Launch]
+
+    @property
+    def missing(self) -> str | None:
+        """What to do about it when the program is not there."""
+        return None if shutil.which(self.program) else f"{self.name}: no {self.program}; {self.install}"
+
+
+NGINX = """
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 16384;
+user {user};
+pid {directory}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    tcp_nodelay on;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    keepalive_requests 100000000;
+    client_body_buffer_size 64k;
+    upstream engine {{
+        server 127.0.0.1:{engine};
+        keepalive 2048;
+        keepalive_requests 100000000;
+    }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://engine;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+            proxy_read_timeout 120s;
+        }}
+    }}
+}}
+"""
+
+
+def nginx(site: Site) -> Launch:
+    config = site.directory / "nginx.conf"
+    config.write_text(
+        NGINX.format(user=getpass.getuser(), directory=site.directory, engine=site.engine, port=site.port)
+    )
+    return Launch(("nginx", "-p", str(site.directory), "-c", str(config), "-e", "stderr"))
+
+
+HAPROXY = """
+global
+    nbthread 1
+    maxconn 8192
+defaults
+    mode http
+    option http-keep-alive
+    option abortonclose
+    option http-no-delay
+    http-reuse always
+    timeout connect 2s
+    timeout client 120s
+    timeout server 120s
+    timeout http-keep-alive 120s
+frontend clients
+    bind 127.0.0.1:{port} backlog 4096
+    default_backend engine
+backend engine
+    server engine 127.0.0.1:{engine} pool-max-conn -1
+"""
+
+
+def haproxy(site: Site) -> Launch:
+    config = site.directory / "haproxy.cfg"
+    config.write_text(HAPROXY.format(port=site.port, engine=site.engine))
+    return Launch(("haproxy", "-db", "-f", str(config)))
+
+
+def vllm_router(site: Site) -> Launch:
+    argv = [str(ROUTER), "--host", "127.0.0.1", "--port", str(site.port)]
+    argv += ["--worker-urls", f"http://127.0.0.1:{site.engine}", "--policy", "round_robin", "--log-level", "error"]
+    argv += ["--prometheus-port", str(free_port()), "--max-concurrent-requests", "8192"]
+    return Launch(tuple(argv))
+
+
+CONFIG = """
+listen: [127.0.0.1:{port}]
+http: {http}
+backends:
+  engine: {{kind: vllm, url: "http://127.0.0.1:{engine}", slots: 8192}}
+aliases:
+  mock:
+    targets: [{{backends: [engine], model: mock}}]
+callers:
+  bench: {{tenant: bench, key_sha256: {digest}}}
+limits: {{first_token: 120s, between_tokens: 120s}}
+state: sqlite:///{directory}/penstock.db
+admin: {directory}/admin.sock
+"""
+
+
+def penstock(http: str) -> Callable[[Site], Launch]:
+    def launch(site: Site) -> Launch:
+        config = site.directory / "penstock.yaml"
+        digest = hashlib.sha256(KEY.encode()).hexdigest()
+        config.write_text(
+            CONFIG.format(http=http, port=site.port, engine=site.engine, digest=digest, directory=site.directory)
+        )
+        return Launch((str(PENSTOCK), "serve", "--config", str(config)))
+
+    return launch
+
+
+def _nginx_version() -> str:
+    return machine.first_line(["nginx", "-v"]).rpartition("/")[2]
+
+
+def _haproxy_version() -> str:
+    return machine.first_line(["haproxy", "-v"]).partition("version ")[2].split(" ")[0]
+
+
+def _router_version() -> str:
+    """The version in the name of the installed distribution's metadata folder."""
+    found = sorted(ROUTER.parent.parent.glob("lib/python*/site-packages/vllm_router-*.dist-info"))
+    return found[0].name.removeprefix("vllm_router-").removesuffix(".dist-info") if found else ""
+
+
+def _penstock_version() -> str:
+    return machine.first_line([str(PENSTOCK), "version"])
+
+
+INSTALL = "run bench/install"
+UP = "run `make install`"
+FLOOR = "nginx"
+AGAIN = "nginx again"
+ROUTER_NAME = "vllm-router"
+OURS = "penstock"
+REFERENCE = "penstock asgi"
+
+# "nginx again" is a second, identical nginx: how far its ratio to the first strays from 1 is the noise of the run.
+PEERS: dict[str, Peer] = {
+    peer.name: peer
+    for peer in (
+        Peer(FLOOR, "nginx", INSTALL, _nginx_version, nginx),
+        Peer(AGAIN, "nginx", INSTALL, _nginx_version, nginx),
+        Peer("haproxy", "haproxy", INSTALL, _haproxy_version, haproxy),
+        Peer(ROUTER_NAME, ROUTER, INSTALL, _router_version, vllm_router),
+        Peer(OURS, PENSTOCK, UP, _penstock_version, penstock("hot")),
+        Peer(REFERENCE, PENSTOCK, UP, _penstock_version, penstock("asgi")),
+    )
+}

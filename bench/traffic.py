@@ -1,0 +1,72 @@
+"""Scenarios 1 and 2: what a request and a streamed chunk cost in CPU time of the proxy's processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+
+from bench.processes import pinned
+from bench.samples import Sample, Scenario
+from bench.stage import LOAD_CPU, Runner, Stage
+
+CHUNKS = 128
+FEWEST = 20
+"""A window with fewer answers or chunks than this says nothing."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    scenario: Scenario
+    connections: int
+    order: str = ""
+    streamed: bool = False
+
+
+TRAFFIC = (
+    Traffic(Scenario("request-1", "CPU per request, 1 connection, 2 KB body, 1 KB answer", "µs"), 1),
+    Traffic(Scenario("request-32", "CPU per request, 32 connections, 2 KB body, 1 KB answer", "µs"), 32),
+    Traffic(
+        Scenario("chunk-paced", "CPU per streamed chunk, 32 streams, a chunk every 5 ms on each", "µs"),
+        32,
+        f"bench(chunks={CHUNKS},gap=5000)",
+        streamed=True,
+    ),
+    Traffic(
+        Scenario("chunk-asap", "CPU per streamed chunk, 32 streams, as fast as they go", "µs"),
+        32,
+        f"bench(chunks={CHUNKS},gap=0)",
+        streamed=True,
+    ),
+)
+
+
+def sample(stage: Stage, runner: Runner, traffic: Traffic, round_number: int, seconds: float, warm: float) -> Sample:
+    pids = runner.pids
+    command = [str(stage.programs.load), "--port", str(runner.port)]
+    command += ["--body", str(stage.request(traffic.order, stream=traffic.streamed))]
+    command += ["--connections", str(traffic.connections), "--seconds", str(seconds), "--warm", str(warm)]
+    if traffic.streamed:
+        command += ["--stream", str(CHUNKS)]
+    for pid in pids:
+        command += ["--pid", str(pid)]
+    name, peer = traffic.scenario.name, runner.peer.name
+    run = subprocess.run(
+        pinned(command, LOAD_CPU), capture_output=True, text=True, timeout=seconds + warm + 30, check=False
+    )
+    if run.returncode != 0:
+        return Sample(name, peer, round_number, None, f"the load generator gave up: {run.stderr.strip()[-300:]}")
+    seen = json.loads(run.stdout)
+    fault = _fault(seen, "chunks" if traffic.streamed else "requests")
+    if runner.pids != pids:
+        fault = fault or "its processes changed during the window"
+    units = seen["chunks"] if traffic.streamed else seen["requests"]
+    value = None if fault else seen["cpu_ns"] / 1000 / units
+    return Sample(name, peer, round_number, value, fault, seen)
+
+
+def _fault(seen: dict[str, int], unit: str) -> str:
+    for trouble in ("failed", "not_200", "wrong"):
+        if seen[trouble]:
+            return f"{seen[trouble]} answers {trouble.replace('_', ' ')}"
+    return f"only {seen[unit]} {unit} in the window" if seen[unit] < FEWEST else ""
