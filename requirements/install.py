@@ -6,7 +6,7 @@ May not choose versions: what is installed is the arguments' business, and so is
 
 from __future__ import annotations
 
-import os
+import shutil
 import subprocess
 import sys
 import time
@@ -49,12 +49,19 @@ def install(env: Path, wanted: list[str]) -> int:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:  # noqa: S603  our own interpreter and the Makefile's arguments
         last = deque(show(process.stdout or ()), maxlen=SHOWN_ON_FAILURE)
     if process.returncode != 0:
-        sys.stderr.write("".join(last))
+        sys.stderr.write("".join(tail(list(last))))
         sys.stderr.write(f"Installing failed (exit {process.returncode}): {' '.join(command)}\n")
         sys.stderr.write("Try: look at the lines above, then run make again; it goes on where it stopped.\n")
         return process.returncode
     sys.stderr.write(f"  done in {time.monotonic() - began:.0f} s\n")
     return 0
+
+
+def tail(lines: list[str]) -> list[str]:
+    """From the first error on where pip names one, else the end; never its asides about unused sources."""
+    told = [line for line in lines if not line.startswith("WARNING: Location")]
+    first = next((n for n, line in enumerate(told) if line.startswith("ERROR")), max(0, len(told) - 15))
+    return told[first:]
 
 
 def show(lines: Iterable[str]) -> Iterable[str]:
@@ -64,14 +71,14 @@ def show(lines: Iterable[str]) -> Iterable[str]:
         yield line
         if not sys.stderr.isatty():
             continue
-        if line.startswith(("Collecting ", "Requirement already satisfied")):
+        if line.startswith(("Collecting ", "Processing ", "Requirement already satisfied")):
             count += 1
-            text = f"{count} packages, {line.split(' (from')[0].split(' ', 1)[1].strip()}"
+            text = f"{count} packages, {line.split(' (from')[0].rsplit('/', 1)[-1].removeprefix('Collecting ').strip()}"
         elif line.startswith("Installing collected"):
             text = f"putting {count} packages into place"
         else:
             continue
-        sys.stderr.write(f"\r\033[K  {text[: os.get_terminal_size(2).columns - 3]}")
+        sys.stderr.write(f"\r\033[K  {text[: shutil.get_terminal_size().columns - 3]}")
         sys.stderr.flush()
     if sys.stderr.isatty():
         sys.stderr.write("\r\033[K")
