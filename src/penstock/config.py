@@ -13,8 +13,8 @@ from msgspec import Meta
 
 from penstock.types import Kind
 
-_DURATION = {"type": ["number", "string"], "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"}
-_SIZE = {"type": ["integer", "string"], "pattern": r"^[0-9]+(\.[0-9]+)? ?(B|KB|MB|GB|KiB|MiB|GiB)$"}
+_DURATION = {"pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"}
+_SIZE = {"pattern": r"^[0-9]+(\.[0-9]+)? ?(B|KB|MB|GB|KiB|MiB|GiB)$"}
 
 Seconds = Annotated[float, Meta(gt=0, extra={"unit": "duration"}, extra_json_schema=_DURATION)]
 Bytes = Annotated[int, Meta(gt=0, extra={"unit": "size"}, extra_json_schema=_SIZE)]

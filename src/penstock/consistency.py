@@ -100,10 +100,8 @@ def names_are_unique(config: Config) -> Iterator[Mistake]:
     for name, alias in config.aliases.items():
         for index, other in enumerate(alias.also):
             if other in owner:
-                whose = (
-                    "is the alias itself" if owner[other] == other else f"belongs to the alias {owner[other]} already"
-                )
-                yield Mistake(("aliases", name, "also", index), f"'{other}' {whose}")
+                whose = "this alias itself" if owner[other] == name else f"the alias {owner[other]} already"
+                yield Mistake(("aliases", name, "also", index), f"'{other}' belongs to {whose}")
             owner.setdefault(other, name)
     if config.default is not None and config.default not in config.aliases:
         hint = nearest(config.default, list(config.aliases))

@@ -1,0 +1,105 @@
+"""What must fit together: each rule, on a tree that is otherwise right."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from penstock.config import Alias, Backend, CallerEntry, Config, Target
+from penstock.consistency import RULES, mistakes_of
+from penstock.shape import dotted
+from penstock.types import Kind
+
+VLLM = Backend(kind=Kind.VLLM, url="http://10.0.0.5:8000")
+OLLAMA = Backend(kind=Kind.OLLAMA, url="http://10.0.0.6:11434")
+LOCAL = Backend(kind=Kind.EMBEDDED, model="guide")
+TO_VLLM = Target(backends=("gpu",), model="m")
+KEY = "ab" * 32
+RIGHT = Config(backends={"gpu": VLLM, "spare": OLLAMA}, aliases={"m": Alias(also=("n",), targets=(TO_VLLM,))})
+
+
+def said(**changes: object) -> list[str]:
+    return [f"{dotted(path)}: {text}" for path, text in mistakes_of(msgspec.structs.replace(RIGHT, **changes))]
+
+
+def test_a_right_tree_has_no_mistakes() -> None:
+    assert said() == []
+
+
+def test_without_callers_only_this_machine_may_reach_us() -> None:
+    """X16, W32."""
+    public = "0.0.0.0:8000"
+    for key in ("listen", "listen_metrics"):
+        assert any("no callers are configured" in one for one in said(**{key: (public,)}))
+        assert said(**{key: (public,)}, callers={"me": CallerEntry(tenant="t", key_sha256=KEY)}) == []
+    for own in ("127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"):
+        assert said(listen=(own,)) == []
+    assert said(listen=("gateway.example:1",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"listen": ("127.0.0.1:1", "127.0.0.1:1")}, "listen[1]: 127.0.0.1:1 is given twice"),
+        ({"listen_metrics": ("127.0.0.1:8000",)}, "listen_metrics[0]: 127.0.0.1:8000 is given twice"),
+        ({"backends": {"gpu": VLLM, "a b": VLLM}}, 'backends."a b": a name has letters'),
+        ({"backends": {"gpu": Backend(kind=Kind.VLLM)}}, "backends.gpu: lacks the key 'url', which kind vllm needs"),
+        (
+            {"backends": {"gpu": msgspec.structs.replace(VLLM, model="m")}},
+            "backends.gpu.model: does not go with kind vllm",
+        ),
+        ({"backends": {"gpu": msgspec.structs.replace(LOCAL, url="http://a")}}, "backends.gpu.url: does not go with"),
+        ({"backends": {"gpu": msgspec.structs.replace(LOCAL, key_env="A")}}, "backends.gpu.key_env: does not go with"),
+        ({"listen": ("10.0.0.5:8000",), "callers": {"c": CallerEntry(tenant="t", key_sha256=KEY)}}, "itself listens"),
+        ({"aliases": {"m": Alias(also=("m",), targets=(TO_VLLM,))}}, "'m' belongs to this alias itself"),
+        (
+            {"aliases": {"m": Alias(also=("n",), targets=(TO_VLLM,)), "n": Alias(targets=(TO_VLLM,))}},
+            "aliases.m.also[0]: 'n' belongs to the alias n already",
+        ),
+        (
+            {"aliases": {"m": Alias(also=("o",), targets=(TO_VLLM,)), "n": Alias(also=("o",), targets=(TO_VLLM,))}},
+            "aliases.n.also[0]: 'o' belongs to the alias m already",
+        ),
+        ({"aliases": {"two words": Alias(targets=(TO_VLLM,))}}, "a model name has no spaces"),
+        (
+            {"aliases": {"m": Alias(also=("café",), targets=(TO_VLLM,))}},
+            "aliases.m.also[0]: a model name has no spaces",
+        ),
+        (
+            {"aliases": {"m": Alias(targets=(Target(backends=("gpv",), model="m"),))}},
+            "aliases.m.targets[0].backends[0]: 'gpv' is no backend; did you mean 'gpu'?",
+        ),
+        ({"aliases": {"m": Alias(targets=(Target(backends=("gpu", "gpu"), model="m"),))}}, "'gpu' is given twice"),
+        (
+            {"aliases": {"m": Alias(targets=(Target(backends=("gpu", "spare"), model="m"),))}},
+            "mixes the kinds ollama and vllm",
+        ),
+        ({"aliases": {"m": Alias(targets=(TO_VLLM,), midstream="restart")}}, "only 'error' is"),
+        ({"aliases": {"m": Alias(targets=(TO_VLLM,), midstream="continue")}}, "only 'error' is"),
+        ({"default": "n"}, "default: 'n' is no alias; known here: m"),
+        (
+            {
+                "callers": {
+                    "a": CallerEntry(tenant="t", key_sha256=KEY),
+                    "b": CallerEntry(tenant="t", key_sha256=KEY.upper()),
+                }
+            },
+            "callers.b.key_sha256: is the key of a as well",
+        ),
+        ({"callers": {"a": CallerEntry(tenant="t", key_sha256=KEY, scopes=("alias:x",))}}, "'x' is no alias"),
+        ({"callers": {"a": CallerEntry(tenant="t", key_sha256=KEY, scopes=("admin",))}}, "expects * or alias:NAME"),
+        ({"cors": ("https://chat.example/path",)}, "cors[0]: expects an origin"),
+    ],
+)
+def test_each_rule_says_where_and_what(changes: dict[str, object], text: str) -> None:
+    """X12, X16."""
+    assert any(text in one for one in said(**changes)), said(**changes)
+
+
+def test_origins_as_ollama_writes_them() -> None:
+    origins = ("*", "https://chat.example", "http://127.0.0.1:*", "chrome-extension://*", "app://obsidian.md")
+    assert said(cors=origins) == []
+
+
+def test_every_rule_has_a_reason() -> None:
+    assert all(rule.__doc__ for rule in RULES)
