@@ -1,0 +1,247 @@
+"""The scripted engine: answers like vLLM, on a real socket, exactly as its script says.
+
+In a test:          async with Engine(models=["m"]) as engine: ... engine.url ... engine.script = Script(status=500)
+As a process:       python -m penstock.faults.engine --port 0 --model m      (prints one JSON line with its URL)
+Per request:        header  x-script: {"cut_after": 3}
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from penstock.faults import asked as reading
+from penstock.faults import chat, condition, messages, pooling
+from penstock.faults.asked import Asked, Body
+from penstock.faults.condition import Gauges, Model
+from penstock.faults.flavour import VLLM, Flavour
+from penstock.faults.play import play, refuse
+from penstock.faults.record import Journal, Received
+from penstock.faults.refused import Refused, too_long, too_much, unknown_model
+from penstock.faults.reply import JSON, Reply
+from penstock.faults.script import HEALTHY, Script, parse
+from penstock.faults.spoken import speak
+from penstock.faults.wire import Exchange, Server
+from penstock.faults.words import Vocabulary
+
+_STORED = 1000
+
+
+class Engine(Journal):
+    """One engine and everything it saw."""
+
+    def __init__(
+        self,
+        models: Iterable[str | Model] = ("m",),
+        *,
+        script: Script = HEALTHY,
+        flavour: Flavour = VLLM,
+        port: int = 0,
+    ) -> None:
+        super().__init__()
+        named = [Model(model) if isinstance(model, str) else model for model in models]
+        self.models = {model.name: model for model in named}
+        """Served names; change it to load or unload a model."""
+        self.script = script
+        """How requests without a script of their own are answered."""
+        self.next: deque[Script] = deque()
+        """Scripts for the next requests, one each, before `script` applies again."""
+        self.healthy = True
+        self.sleeping = False
+        self.gauges = Gauges()
+        self.vector_size = 8
+        self.flavour = flavour
+        self.port = port
+        self._vocabulary = Vocabulary()
+        self._stored: dict[str, bytes] = {}
+        self._prompted = self._generated = 0
+        self._server = Server(self._answer, self._left)
+        self._pools: dict[str, Callable[[Body, int, Model], Reply]] = {
+            "/embeddings": lambda body, number, _: pooling.embeddings(body, number, self._vocabulary, self.vector_size),
+            "/score": lambda body, number, _: pooling.score(body, number),
+            "/rerank": lambda body, number, _: pooling.rerank(body, number),
+            "/tokenize": lambda body, _, model: pooling.tokenize(body, self._vocabulary, model.window),
+            "/detokenize": lambda body, _, __: pooling.detokenize(body, self._vocabulary),
+            "/messages/count_tokens": lambda body, _, __: pooling.count_tokens(body),
+        }
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def accepted(self) -> int:
+        """How many connections were ever accepted."""
+        return self._server.accepted
+
+    async def start(self) -> None:
+        self.port = await self._server.start("127.0.0.1", self.port)
+
+    async def stop(self) -> None:
+        """As if killed: connections are reset, the port is free; `start` brings it back on the same port."""
+        await self._server.stop()
+
+    def close_idle(self) -> int:
+        """Close the connections that wait for a next request, as vLLM does after 5 s; how many there were."""
+        return self._server.close_idle()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def _left(self, exchange: Exchange) -> None:
+        if self._asks_model(exchange.request):
+            self.left(exchange.request, exchange.tokens)
+
+    def _asks_model(self, request: Received) -> bool:
+        return request.path in self.flavour.routes or request.path.startswith("/v1/responses/")
+
+    async def _answer(self, exchange: Exchange) -> None:
+        request = exchange.request
+        if not self._asks_model(request):
+            self.probed(request)
+            await self._tell(exchange)
+            return
+        self.asked(request)
+        complete = False
+        try:
+            complete = await self._ask(exchange)
+        finally:
+            self.ended(complete=complete)
+
+    async def _ask(self, exchange: Exchange) -> bool:
+        request = exchange.request
+        script = self._script(request)
+        try:
+            reply = self._reply(request, script)
+        except Refused as refused:
+            await refuse(exchange, script, self.flavour.error(refused, request.path), refused.status)
+            return False
+        return await play(exchange, script, reply, self)
+
+    def _script(self, request: Received) -> Script:
+        own = request.header("x-script")
+        if own is not None:
+            return parse(own)
+        return self.next.popleft() if self.next else self.script
+
+    def _reply(self, request: Received, script: Script) -> Reply:
+        path = request.path
+        if script.status != 200 and not (script.silent or script.reset):
+            raise Refused(script.status, script.message or f"scripted status {script.status}")
+        if path.startswith("/v1/responses/"):
+            return self._stored_response(request)
+        if request.method != "POST":
+            raise Refused(405, "Method Not Allowed", kind="Method Not Allowed")
+        if path in {"/v1/audio/transcriptions", "/v1/audio/translations"}:
+            fields = pooling.form(request.body, request.header("content-type") or "")
+            self._model(fields.get("model", b"").decode())
+            return pooling.transcription(fields)
+        body = reading.decode(request.body)
+        self.flavour.check(path, body)
+        model = self._model(body.get("model") or "")
+        pool = self._pools.get(path.removeprefix("/v1").removeprefix("/v2"))
+        if pool is not None:
+            return pool(body, request.number, model)
+        return self._generate(path, body, model, script, request.number)
+
+    def _generate(self, path: str, body: Body, model: Model, script: Script, number: int) -> Reply:
+        read = {
+            "/v1/chat/completions": reading.chat,
+            "/v1/completions": reading.completion,
+            "/v1/messages": reading.messages_api,
+            "/v1/responses": reading.responses,
+        }[path]
+        asked = read(body)
+        _fit(asked, model.window)
+        spoken = speak(script, asked)
+        self._vocabulary.encode(piece.text for piece in spoken.pieces)
+        self._prompted += len(asked.prompt_tokens)
+        self._generated += len(spoken.pieces)
+        if path == "/v1/chat/completions":
+            return chat.chat(script, asked, spoken, number)
+        if path == "/v1/completions":
+            return chat.completion(script, asked, spoken, number)
+        if path == "/v1/messages":
+            return messages.messages(asked, spoken, number)
+        return self._respond(body, messages.responses(asked, spoken, self._identity(number)), number)
+
+    def _identity(self, number: int) -> str:
+        # the port keeps the ids of two engines apart
+        return f"resp_{self.port:04x}{number:08x}"
+
+    def _respond(self, body: Body, reply: Reply, number: int) -> Reply:
+        previous = body.get("previous_response_id")
+        if previous and previous not in self._stored:
+            raise Refused(404, f"Response with id '{previous}' not found.", param="response_id")
+        if body.get("store", True):
+            self._stored[self._identity(number)] = reply.whole
+            if len(self._stored) > _STORED:
+                del self._stored[next(iter(self._stored))]
+        return reply
+
+    def _stored_response(self, request: Received) -> Reply:
+        identity, _, verb = request.path.removeprefix("/v1/responses/").partition("/")
+        stored = self._stored.get(identity)
+        if stored is None:
+            raise Refused(404, f"Response with id '{identity}' not found.", param="response_id")
+        if verb == "cancel":
+            raise Refused(400, "Cannot cancel a synchronous response.", param="response_id")
+        return Reply(tokens=0, whole=stored)
+
+    def _model(self, name: str) -> Model:
+        # vLLM takes a request without a model as one for its first
+        model = self.models.get(name) if name else next(iter(self.models.values()), None)
+        if model is None:
+            raise unknown_model(name, tuple(self.models))
+        return model
+
+    async def _tell(self, exchange: Exchange) -> None:
+        request = exchange.request
+        path = request.path
+        if path not in self.flavour.condition:
+            refused = Refused(404, "Not Found", kind="Not Found")
+            await exchange.send(404, refused.body(path), [("content-type", JSON)])
+        elif path in {"/health", "/ping"}:
+            await exchange.send(200 if self.healthy else 503, b"", [])
+        else:
+            kind = "text/plain; version=0.0.4; charset=utf-8" if path == "/metrics" else JSON
+            await exchange.send(200, self._page(path), [("content-type", kind)])
+
+    def _page(self, path: str) -> bytes:
+        if path == "/v1/models":
+            return condition.models(self.models, self.flavour.owner, windows=self.flavour.windows)
+        if path == "/metrics":
+            name = next(iter(self.models), "")
+            return condition.metrics(self.gauges, name, self.running, self._prompted, self._generated, self.answered)
+        if path == "/openapi.json":
+            return condition.openapi(self.flavour.routes | self.flavour.condition)
+        pages: dict[str, object] = {
+            "/version": {"version": condition.VERSION},
+            "/load": {"server_load": self.running},
+            "/is_sleeping": {"is_sleeping": self.sleeping},
+        }
+        return msgspec.json.encode(pages[path])
+
+
+def _fit(asked: Asked, window: int) -> None:
+    tokens = len(asked.prompt_tokens)
+    if tokens >= window:
+        raise too_long(window, tokens)
+    if asked.limit is not None and tokens + asked.limit > window:
+        raise too_much(window, tokens, asked.limit)
+
+
+if __name__ == "__main__":
+    from penstock.faults.process import main
+
+    main()
