@@ -1,0 +1,10 @@
+"""What holds for every test: how hypothesis searches, and nothing else."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+# No deadline: a machine that is busy with something else is no mistake of the code under test. Examples that fail are
+# printed with the blob that repeats them.
+settings.register_profile("penstock", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("penstock")
