@@ -45,6 +45,9 @@ class Peer:
     version: Callable[[], str]
     launch: Callable[[Site], Launch]
 
+    control: bool = False
+    """A second copy of another peer, to see the noise."""
+
     @property
     def missing(self) -> str | None:
         """What to do about it when the program is not there."""
@@ -190,7 +193,7 @@ PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
         Peer(FLOOR, "nginx", INSTALL, _nginx_version, nginx),
-        Peer(AGAIN, "nginx", INSTALL, _nginx_version, nginx),
+        Peer(AGAIN, "nginx", INSTALL, _nginx_version, nginx, control=True),
         Peer("haproxy", "haproxy", INSTALL, _haproxy_version, haproxy),
         Peer(ROUTER_NAME, ROUTER, INSTALL, _router_version, vllm_router),
         Peer(OURS, PENSTOCK, UP, _penstock_version, penstock("hot")),

@@ -46,7 +46,7 @@ def profile(peer: Peer, kind: traffic.Traffic, programs: Programs, seconds: floa
 
 
 def _profile(on: Stage, runner: Runner, kind: traffic.Traffic, seconds: float, *, native: bool) -> Profile:
-    traffic.sample(on, runner, kind, 0, 0.5, 0.5)  # everything imported and warm
+    traffic.window(on, runner, kind, 0, 0.5, 0.5)  # everything imported and warm
     worker = max(runner.pids, key=lambda pid: measure.cpu_seconds((pid,)))
     stacks = on.directory / "stacks"
     command = [str(PY_SPY), "record", "--pid", str(worker), "--format", "raw", "--output", str(stacks), "--nonblocking"]
@@ -55,7 +55,7 @@ def _profile(on: Stage, runner: Runner, kind: traffic.Traffic, seconds: float, *
         command.remove("--nonblocking")  # a native stack can only be read from a process that stands still
     spy = subprocess.Popen(pinned(command, LOAD_CPU), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     before = measure.user_and_system((worker,))
-    sample = traffic.sample(on, runner, kind, 0, seconds, 0)
+    sample = traffic.window(on, runner, kind, 0, seconds, 0)
     after = measure.user_and_system((worker,))
     _, said = spy.communicate(timeout=seconds + 60)
     if spy.returncode != 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bench import leaving, peers, starting, streams, traffic
 from bench.machine import Machine
@@ -83,11 +85,12 @@ def _ratio(report: Report, scenario: Scenario, peer: str, other: str) -> str:
 def _times(samples: Sequence[Sample]) -> str:
     """Latency of a request, or the delay of a chunk between engine and client: the machine's other work is in it."""
     for name in ("chunk_delay_us", "latency_us"):
-        seen = [one.details[name] for one in samples if isinstance(one.details.get(name), dict)]
+        windows = [one.details[name] for one in samples if isinstance(one.details.get(name), list)]
+        seen = [window for several in windows if isinstance(several, list) for window in several if window]
         if seen:
-            pairs = [tuple(float(one[key]) for one in seen if isinstance(one, dict)) for key in ("p50", "p99")]
-            middle = [spread(pair) for pair in pairs]
-            return " / ".join(_number(one.median) for one in middle if one) + " µs"
+            return (
+                " / ".join(_number(statistics.median(window[key] for window in seen)) for key in ("p50", "p99")) + " µs"
+            )
     return ""
 
 
@@ -107,11 +110,11 @@ def _number(value: float) -> str:
 
 def show(report: Report, console: Console) -> None:
     for grid in grids(report):
-        table = Table(title=grid.title, title_justify="left", show_lines=False)
+        table = Table(title=Text(grid.title), title_justify="left", show_lines=False)
         for number, column in enumerate(grid.columns):
-            table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+            table.add_column(Text(column), justify="left" if number == 0 else "right", overflow="fold")
         for row in grid.rows:
-            table.add_row(*row)
+            table.add_row(*(Text(cell) for cell in row))
         console.print(table)
 
 

@@ -14,10 +14,11 @@ from bench import leaving, starting, streams, traffic
 from bench.build import Programs
 from bench.peers import OURS, Peer
 from bench.samples import Sample
-from bench.stage import stage
+from bench.stage import Stage, stage
 
 T = TypeVar("T")
 MEMORY_ROUNDS = 3
+SLICES = 4
 
 Note = Callable[[str], None]
 """Told what is about to be measured."""
@@ -49,9 +50,16 @@ class Plan:
     @property
     def steps(self) -> int:
         """How many notes a run will give."""
-        together = sum(self.wants(one.scenario.name) for one in (*traffic.TRAFFIC, *leaving.PHASES))
-        alone = self.starts * (self.wants(starting.WARM.name) + self.cold)
-        return (self.rounds * together + self.memory_rounds) * len(self.peers) + alone
+        loads = SLICES * sum(self.wants(one.scenario.name) for one in traffic.TRAFFIC)
+        others = sum(self.wants(phase.scenario.name) for phase in leaving.PHASES)
+        starts = self.starts * (self.wants(starting.WARM.name) + self.cold)
+        several = self.rounds * (loads * len(self.peers) + others * len(self.subjects))
+        return several + self.memory_rounds * len(self.subjects) + starts
+
+    @property
+    def subjects(self) -> tuple[Peer, ...]:
+        """The peers without the control, which only says how noisy a ratio is."""
+        return tuple(peer for peer in self.peers if not peer.control)
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self) | {"peers": [peer.name for peer in self.peers]}
@@ -72,17 +80,31 @@ def _side_by_side(plan: Plan, programs: Programs, note: Note, shuffle: random.Ra
     with _folder() as folder, stage(programs, plan.peers, folder) as on:
         for number in range(plan.rounds):
             for kind in kinds:
-                for runner in _shuffled(on.runners, shuffle):
-                    note(f"round {number + 1}: {kind.scenario.name}, {runner.peer.name}")
-                    if isinstance(kind, leaving.Phase):
+                if isinstance(kind, traffic.Traffic):
+                    yield from _in_slices(plan, on, kind, number, note, shuffle)
+                else:
+                    for runner in _shuffled([one for one in on.runners if not one.peer.control], shuffle):
+                        note(f"round {number + 1}: {kind.scenario.name}, {runner.peer.name}")
                         yield leaving.sample(on, runner, kind, number)
-                    else:
-                        yield traffic.sample(on, runner, kind, number, plan.seconds, plan.warm)
+
+
+def _in_slices(
+    plan: Plan, on: Stage, kind: traffic.Traffic, number: int, note: Note, shuffle: random.Random
+) -> Iterator[Sample]:
+    """Short windows in turn instead of one long one each: whatever else the machine does then falls on all of them."""
+    seen: dict[str, list[Sample]] = {runner.peer.name: [] for runner in on.runners}
+    for part in range(SLICES):
+        for runner in _shuffled(on.runners, shuffle):
+            note(f"round {number + 1}.{part + 1}: {kind.scenario.name}, {runner.peer.name}")
+            one = traffic.window(on, runner, kind, number, plan.seconds / SLICES, plan.warm / SLICES)
+            seen[runner.peer.name].append(one)
+    for slices in seen.values():
+        yield traffic.sample(slices)
 
 
 def _one_by_one(plan: Plan, programs: Programs, note: Note, shuffle: random.Random) -> Iterator[Sample]:
     for number in range(plan.memory_rounds):
-        for peer in _shuffled(plan.peers, shuffle):
+        for peer in _shuffled(plan.subjects, shuffle):
             note(f"round {number + 1}: memory, {peer.name}")
             with _folder() as folder, stage(programs, [peer], folder) as on:
                 yield from streams.samples(on, on.runners[0], number)

@@ -33,7 +33,7 @@ def samples(stage: Stage, runner: Runner, round_number: int) -> Iterator[Sample]
 
     # Warm first: buffers that every process of its kind allocates once are not the price of a stream.
     for warm_up in traffic.TRAFFIC[1:3]:
-        traffic.sample(stage, runner, warm_up, round_number, 0.5, 0.2)
+        traffic.window(stage, runner, warm_up, round_number, 0.5, 0.2)
     time.sleep(SETTLE_SECONDS)
     base = measure.memory(runner.pids)
     command = [str(stage.programs.load), "--port", str(runner.port), "--connections", str(STREAMS), "--hold"]

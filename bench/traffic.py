@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.processes import pinned
@@ -11,6 +12,7 @@ from bench.samples import Sample, Scenario
 from bench.stage import LOAD_CPU, Runner, Stage
 
 CHUNKS = 128
+TIMES = ("latency_us", "first_chunk_us", "chunk_delay_us")
 FEWEST = 20
 """A window with fewer answers or chunks than this says nothing."""
 
@@ -41,7 +43,18 @@ TRAFFIC = (
 )
 
 
-def sample(stage: Stage, runner: Runner, traffic: Traffic, round_number: int, seconds: float, warm: float) -> Sample:
+def sample(slices: Sequence[Sample]) -> Sample:
+    """One figure for a round from its slices: the CPU time of all over the units of all."""
+    first = slices[0]
+    bad = next((one for one in slices if one.fault), None)
+    if bad is not None:
+        return bad
+    cpu, units = (sum(float(str(one.details[name])) for one in slices) for name in ("cpu_ns", "units"))
+    times = {name: [one.details[name] for one in slices] for name in TIMES}
+    return Sample(first.scenario, first.peer, first.round, cpu / 1000 / units, details={"units": units, **times})
+
+
+def window(stage: Stage, runner: Runner, traffic: Traffic, round_number: int, seconds: float, warm: float) -> Sample:
     pids = runner.pids
     command = [str(stage.programs.load), "--port", str(runner.port)]
     command += ["--body", str(stage.request(traffic.order, stream=traffic.streamed))]
@@ -57,16 +70,16 @@ def sample(stage: Stage, runner: Runner, traffic: Traffic, round_number: int, se
     if run.returncode != 0:
         return Sample(name, peer, round_number, None, f"the load generator gave up: {run.stderr.strip()[-300:]}")
     seen = json.loads(run.stdout)
-    fault = _fault(seen, "chunks" if traffic.streamed else "requests")
+    units = seen["chunks"] if traffic.streamed else seen["requests"]
+    fault = _fault(seen, units)
     if runner.pids != pids:
         fault = fault or "its processes changed during the window"
-    units = seen["chunks"] if traffic.streamed else seen["requests"]
     value = None if fault else seen["cpu_ns"] / 1000 / units
-    return Sample(name, peer, round_number, value, fault, seen)
+    return Sample(name, peer, round_number, value, fault, seen | {"units": units})
 
 
-def _fault(seen: dict[str, int], unit: str) -> str:
+def _fault(seen: dict[str, int], units: int) -> str:
     for trouble in ("failed", "not_200", "wrong"):
         if seen[trouble]:
             return f"{seen[trouble]} answers {trouble.replace('_', ' ')}"
-    return f"only {seen[unit]} {unit} in the window" if seen[unit] < FEWEST else ""
+    return f"only {units} requests or chunks in the window" if units < FEWEST else ""
