@@ -124,7 +124,7 @@ class Child:
         if self._supervisor is None or self._supervisor.done():
             self._settled.clear()
             self._supervisor = asyncio.create_task(self._supervise(), name=f"child {self.launch.name}")
-            self._supervisor.add_done_callback(lambda _: self._settled.set())
+            self._supervisor.add_done_callback(self._left)
 
     async def ready(self, within: float | None = None) -> Announcement:
         """Waits until the process can serve. Raises Unreachable when it failed for good or the time is over."""
@@ -254,7 +254,13 @@ class Child:
             self._settled.set()
         else:
             self._settled.clear()
-        if state is not self.state:
-            self.state = state
-            if self._on_change is not None:
-                self._on_change(self)
+        # Every death is told, also one that follows another: restarts and last_error have changed then.
+        told = state is self.state and state is not State.RESTARTING
+        self.state = state
+        if self._on_change is not None and not told:
+            self._on_change(self)
+
+    def _left(self, supervisor: asyncio.Task[None]) -> None:
+        """However the supervisor of the present ended, nobody may wait for it any longer."""
+        if supervisor is self._supervisor:
+            self._settled.set()
