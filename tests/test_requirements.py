@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -31,9 +35,10 @@ def test_every_locked_requirement_is_exact_and_hashed(path: Path) -> None:
         assert hashes, requirement
 
 
-@pytest.mark.parametrize("path", LOCKED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.*")), ids=lambda path: path.name)
 def test_no_requirement_file_names_a_registry(path: Path) -> None:
     text = path.read_text()
+
     for word in ("://", "--index-url", "--extra-index-url", "--find-links", "--trusted-host", "file:"):
         assert word not in text
 
@@ -57,3 +62,29 @@ def test_locks_agree_with_each_other() -> None:
                 path.name,
                 requirement,
             )
+
+
+# Imported inside engines' own environments only, where the engine brings them.
+ENGINES_OWN = {"torch", "vllm"}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The top-level packages that a module imports, wherever in the module that stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def test_source_imports_only_what_pyproject_declares() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    distributions = packages_distributions()
+    undeclared = {
+        f"{path.relative_to(ROOT)}: {package}"
+        for path in (ROOT / "src/penstock").rglob("*.py")
+        for package in set(imported(path)) - sys.stdlib_module_names - ENGINES_OWN - {"penstock"}
+        if not {canonicalize_name(name) for name in distributions.get(package, [package])} & declared
+    }
+    assert undeclared == set()
