@@ -38,7 +38,6 @@ def test_every_locked_requirement_is_exact_and_hashed(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.*")), ids=lambda path: path.name)
 def test_no_requirement_file_names_a_registry(path: Path) -> None:
     text = path.read_text()
-
     for word in ("://", "--index-url", "--extra-index-url", "--find-links", "--trusted-host", "file:"):
         assert word not in text
 
