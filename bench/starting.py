@@ -36,13 +36,13 @@ def _timed(scenario: Scenario, number: int, commands: list[list[str]], directory
     begin = time.monotonic()
     details: dict[str, object] = {}
     for command in commands:
-        before = time.monotonic()
+        before, asked = time.monotonic(), f"{Path(command[0]).name} {command[1]}"
         try:
             run = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=limit, check=False)
         except subprocess.TimeoutExpired:
-            return Sample(scenario.name, OURS, number, None, f"{command[:2]} took more than {limit:.0f} s")
+            return Sample(scenario.name, OURS, number, None, f"{asked} took more than {limit:.0f} s")
         if run.returncode != 0:
-            said = (run.stdout + run.stderr).strip()[-400:]
-            return Sample(scenario.name, OURS, number, None, f"{command[:2]} ended with {run.returncode}: {said}")
-        details[" ".join(command[:2])] = round(time.monotonic() - before, 2)
+            said = " / ".join((run.stdout + run.stderr).replace(str(REPOSITORY), ".").splitlines()[-4:])
+            return Sample(scenario.name, OURS, number, None, f"{asked} ended with {run.returncode}: {said}")
+        details[asked] = round(time.monotonic() - before, 2)
     return Sample(scenario.name, OURS, number, time.monotonic() - begin, details=details)
