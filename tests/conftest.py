@@ -1,8 +1,11 @@
-"""What holds for every test: how hypothesis searches, and nothing else."""
+"""What holds for every test: how hypothesis searches, and the fixtures over the fakes."""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
+from tests.fakes.fixtures import gateway, lane, ollama_double, openai_double, scripted_engine
+
+__all__ = ["gateway", "lane", "ollama_double", "openai_double", "scripted_engine"]
 
 # No deadline: a machine that is busy with something else is no mistake of the code under test. Examples that fail are
 # printed with the blob that repeats them.

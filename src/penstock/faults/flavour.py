@@ -37,7 +37,6 @@ def _body(refused: Refused, path: str) -> bytes:
 
 class Flavour(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = "vllm"
-    server: str = "uvicorn"
     routes: frozenset[str] = GENERATE | POOL | AUDIO
     """Paths that ask a model. One real vLLM serves either to generate or to pool; a test may want both."""
     condition: frozenset[str] = CONDITION

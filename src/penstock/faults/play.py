@@ -6,7 +6,7 @@ import asyncio
 
 from penstock.faults.record import Journal
 from penstock.faults.refused import Refused
-from penstock.faults.reply import JSON, Reply, data
+from penstock.faults.reply import JSON, Reply, failure
 from penstock.faults.script import Script
 from penstock.faults.wire import Exchange, Head
 
@@ -100,8 +100,8 @@ async def _fault(exchange: Exchange, script: Script, reply: Reply, place: int) -
         error = Refused(
             500, script.message or "EngineCore encountered an issue. See stack trace (above) for the root cause."
         )
-        await exchange.write(data({"error": error.error()}))
-        await exchange.write(b"data: [DONE]\n\n")
+        for event in failure(reply, error):
+            await exchange.write(event)
         await exchange.finish()
         return True
     if script.stall_after == place:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock.faults.refused import Refused
+
 JSON = "application/json"
 SSE = "text/event-stream; charset=utf-8"
 DONE = b"data: [DONE]\n\n"
@@ -21,8 +23,22 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     opening: tuple[bytes, ...] = ()
     pieces: tuple[bytes, ...] = ()
     closing: tuple[bytes, ...] = ()
+    lines: bool = False
+    """Newline-delimited JSON instead of server-sent events."""
     malformed: bytes = b'data: {"id": "x", "choices": [{"delta"\n\n'
     """What a broken event looks like in this protocol."""
+
+
+def failure(reply: Reply, error: Refused) -> tuple[bytes, ...]:
+    """The in-band events with which an engine of this protocol gives up."""
+    if reply.lines:
+        return (line({"error": error.message}),)
+    return (data({"error": error.error()}), DONE)
+
+
+def line(value: object) -> bytes:
+    """One line of newline-delimited JSON."""
+    return msgspec.json.encode(value) + b"\n"
 
 
 def data(value: object) -> bytes:
