@@ -243,17 +243,27 @@ def train(plan: Plan) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     return model, tokenizer
 
 
+def write(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """What transformers and vLLM load. The tokenizer's class is named as releases before transformers 5 know it."""
+    out.mkdir(parents=True, exist_ok=True)
+    model.half().save_pretrained(out, safe_serialization=True)
+    tokenizer.save_pretrained(out)
+    (out / "model.safetensors").chmod(0o644)
+    file = out / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    settings.pop("backend", None)
+    file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Reads the command line, trains, and writes OUT."""
     parser = argparse.ArgumentParser(description="Train the guide model on pairs.yaml.")
     parser.add_argument("out", type=Path, help="the folder to write")
-    parser.add_argument("--steps", type=int, default=2200)
+    parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     model, tokenizer = train(Plan(given.steps, given.seed))
-    given.out.mkdir(parents=True, exist_ok=True)
-    model.half().save_pretrained(given.out, safe_serialization=True)
-    tokenizer.save_pretrained(given.out)
+    write(model, tokenizer, given.out)
     print("written:", sorted(path.name for path in given.out.iterdir()))
 
 
