@@ -1,0 +1,1 @@
+"""The gateway: one straight line from a client's bytes to an engine and back."""

@@ -1,0 +1,41 @@
+"""`python -m penstock.gateway --config FILE`: one gateway process, without the command line's comforts.
+
+Prints `{"listen": [...]}` once it serves; errors go to stderr and the status is 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from penstock.config import Config, Loaded
+from penstock.errors import PenstockError
+from penstock.gateway.discover import models
+from penstock.gateway.workers import run
+from penstock.sources import load
+
+
+def main() -> int:
+    """Parse, load, serve."""
+    parser = argparse.ArgumentParser(prog="python -m penstock.gateway")
+    parser.add_argument("--config", type=Path, help="penstock.yaml; without it the environment decides")
+    parser.add_argument("--takeover", action="store_true", help="replace the gateway that serves these addresses now")
+    parser.add_argument("--worker", type=int, default=-1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+
+    def source() -> Loaded:
+        return load(options.config, os.environ, models)
+
+    try:
+        loaded = source()
+        config: Config = loaded.config
+        return run(config, source=source, worker=options.worker, takeover=options.takeover, announce=True)
+    except PenstockError as error:
+        sys.stderr.write(f"{error.message}\n{error.hint}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

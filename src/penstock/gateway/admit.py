@@ -1,0 +1,86 @@
+"""Slots and the queue in front of them. Knows no clock and no task: the line tells it what is free and who left.
+
+A ticket that finds no free backend waits in order of arrival; a released slot goes to the oldest ticket that can use
+it. The queue is bounded; who leaves it frees its place at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from penstock.errors import Overloaded
+
+
+class Ticket(Protocol):
+    """A request that wants to go."""
+
+    alias_name: str
+
+    def try_start(self) -> bool:
+        """Start if a candidate has a free slot; whether it did (or no longer needs to)."""
+
+
+class Alias:
+    """Slots of one alias; 0 is no limit of its own."""
+
+    __slots__ = ("busy", "queue", "slots")
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.busy = 0
+        self.queue: deque[Ticket] = deque()
+
+    @property
+    def free(self) -> bool:
+        """Whether one more may run."""
+        return not self.slots or self.busy < self.slots
+
+
+class Admission:
+    """All queues of one process."""
+
+    def __init__(self, slots: dict[str, int], queue: int) -> None:
+        self.aliases = {name: Alias(limit) for name, limit in slots.items()}
+        self._limit = queue
+        self.waiting = 0
+
+    def reshape(self, slots: dict[str, int], queue: int) -> None:
+        """Take new limits; running and waiting requests stay where they are."""
+        self._limit = queue
+        for name, limit in slots.items():
+            self.aliases.setdefault(name, Alias(limit)).slots = limit
+        self.wake()
+
+    def enter(self, ticket: Ticket) -> bool:
+        """Start the ticket or queue it; True when it started. `Overloaded` when the queue is full."""
+        alias = self.aliases[ticket.alias_name]
+        if not alias.queue and alias.free and ticket.try_start():
+            return True
+        if self.waiting >= self._limit:
+            msg = f"All slots for {ticket.alias_name!r} are taken and {self.waiting} requests wait already."
+            raise Overloaded(msg, hint="Try again in a moment.", retry_after=1)
+        alias.queue.append(ticket)
+        self.waiting += 1
+        return False
+
+    def leave(self, ticket: Ticket) -> None:
+        """The client of a waiting ticket left, or its deadline passed."""
+        try:
+            self.aliases[ticket.alias_name].queue.remove(ticket)
+        except ValueError:
+            return
+        self.waiting -= 1
+
+    def wake(self) -> None:
+        """Something was released: let waiting tickets try, oldest of each alias first."""
+        if not self.waiting:
+            return
+        for alias in self.aliases.values():
+            while alias.queue and alias.free:
+                ticket = alias.queue.popleft()
+                self.waiting -= 1
+                if not ticket.try_start():
+                    alias.queue.appendleft(ticket)
+                    self.waiting += 1
+                    break

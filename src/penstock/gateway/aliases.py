@@ -1,0 +1,43 @@
+"""Which alias a client means: exact names, their `also`, and Ollama's `:latest` habit."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from penstock.config import Alias
+from penstock.errors import UnknownAlias
+from penstock.protocols.names import lookup
+
+_SHOWN = 20
+
+
+class Names:
+    """Every name clients may use, pointing at its alias."""
+
+    def __init__(self, aliases: Mapping[str, Alias], default: str) -> None:
+        self.aliases = aliases
+        self.default = default
+        self._names: dict[str, str] = {}
+        for name, alias in aliases.items():
+            for one in (name, *alias.also):
+                self._names[one] = name
+        for one, name in list(self._names.items()):
+            for spelling in lookup(one):
+                self._names.setdefault(spelling, name)
+
+    def find(self, asked: str) -> str:
+        """The alias behind a name; an empty name is the default. `UnknownAlias` lists what is served."""
+        name = self._names.get(asked) if asked else self.default
+        if name is None:
+            raise UnknownAlias(self._unknown(asked), hint=self._nearest(asked), param="model")
+        return name
+
+    def _unknown(self, asked: str) -> str:
+        served = list(self.aliases)
+        shown = ", ".join(served[:_SHOWN]) + (f" and {len(served) - _SHOWN} more" if len(served) > _SHOWN else "")
+        return f"The model {asked[:200]!r} is not served here. Served: {shown}."
+
+    def _nearest(self, asked: str) -> str:
+        near = difflib.get_close_matches(asked.lower()[:200], list(self._names), n=1, cutoff=0.5)
+        return f"Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,114 @@
+"""What an engine's answer means for the line: whose fault an error is, and whether a head fits what was asked.
+
+Pure functions of values; also the one place that writes a request head for an engine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from penstock.errors import (
+    BrokenAnswer,
+    EngineFault,
+    EngineRefused,
+    EngineTimeout,
+    NotLoaded,
+    RateLimited,
+    Unreachable,
+)
+from penstock.gateway.upstream import Origin
+from penstock.protocols.dialect import Outgoing
+from penstock.types import Operation, Wire
+
+ERRORS = 400
+ERROR_LIMIT = 256 * 1024
+_FORWARDED = (b"tracestate", b"x-session-id", b"anthropic-version", b"anthropic-beta")
+_STREAM_TYPES = {Wire.OPENAI: b"text/event-stream", Wire.OLLAMA: b"application/x-ndjson"}
+_LOAD_WORDS = ("out of memory", "requires more system memory", "unable to load", "failed to load")
+
+
+class MissingRoute(EngineFault):
+    """This backend has no such route; another may."""
+
+    status = 501
+    code = "not_supported"
+    reason = "no_route"
+
+
+def fault_of(status: int, message: str, backend: str, retry_after: int | None) -> EngineFault | None:
+    """The backend's fault behind an error status; None where the caller is to blame and shall read it."""
+    said = f"it answered {status}: {message[:500]}"
+    if status == 404:  # noqa: PLR2004 - two meanings of one status, told apart by the words (W31)
+        return NotLoaded(said) if "model" in message.lower() else MissingRoute(said)
+    if status in {405, 501}:
+        return MissingRoute(said)
+    if status == 429:  # noqa: PLR2004
+        return RateLimited(said, retry_after=retry_after)
+    if status in {401, 403}:
+        return EngineRefused(f"it refuses the key we send ({status})", hint=f"Check key_env of the backend {backend!r}.")
+    if status == 408 or status >= 500:  # noqa: PLR2004
+        return EngineRefused(said, retry_after=retry_after)
+    return None
+
+
+def counts_against(fault: EngineFault) -> bool:
+    """Whether the breaker hears of it: a busy engine or a missing model is not a broken one."""
+    return isinstance(fault, Unreachable | EngineRefused | EngineTimeout | BrokenAnswer)
+
+
+def cannot_load(message: str) -> bool:
+    """Whether an engine's error says that the model does not fit or cannot be read (X14)."""
+    lower = message.lower()
+    return any(words in lower for words in _LOAD_WORDS)
+
+
+def unfit(
+    status: int, headers: Mapping[bytes, bytes], *, stream: bool, wire: Wire, operation: Operation
+) -> EngineFault | None:
+    """Why the head of a non-error answer cannot be one to what we asked."""
+    if status >= 300:  # noqa: PLR2004
+        return BrokenAnswer(f"it answered {status}, a redirect, to an API request")
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        return BrokenAnswer("it compressed an answer that was not to be compressed")
+    kind = headers.get(b"content-type", b"").lower()
+    if operation in {Operation.TRANSCRIPTION, Operation.TRANSLATION, Operation.SPEECH}:
+        return BrokenAnswer("it answered 200 with an HTML page") if kind.startswith(b"text/html") else None
+    expected = _STREAM_TYPES[wire] if stream else b"application/json"
+    if kind.startswith((expected, b"text/event-stream" if stream else expected)):
+        return None
+    shown = kind.decode("latin-1") or "no content type"
+    return BrokenAnswer(f"it answered {status} with {shown} where {expected.decode()} belongs")
+
+
+def retry_after(value: bytes | None) -> int | None:
+    """Seconds of a Retry-After header, which may be a number or an HTTP date."""
+    if value is None:
+        return None
+    text = value.decode("latin-1").strip()
+    if text.isdecimal():
+        return min(int(text), 3600)
+    try:
+        return max(0, min(int(parsedate_to_datetime(text).timestamp() - time.time()) + 1, 3600))
+    except (ValueError, TypeError):
+        return None
+
+
+def request_head(
+    origin: Origin, key: bytes, outgoing: Outgoing, request_id: bytes, headers: Mapping[bytes, bytes], trace: bytes
+) -> bytes:
+    """The head of a request to an engine; of the client's headers only those that engines know go along."""
+    parts = [
+        origin.post_line(outgoing.path), key,
+        b"content-type: ", outgoing.content_type.encode("latin-1"),
+        b"\r\ncontent-length: %d\r\nx-request-id: " % len(outgoing.body), request_id, b"\r\n",
+    ]  # fmt: skip
+    if trace:
+        parts += [b"traceparent: ", trace, b"\r\n"]
+    for name in _FORWARDED:
+        value = headers.get(name)
+        if value is not None:
+            parts += [name, b": ", value, b"\r\n"]
+    parts.append(b"\r\n")
+    return b"".join(parts)

@@ -1,0 +1,68 @@
+"""One breaker per backend: after a row of failures it is left alone for a while, then tried with one request.
+
+Pure; time is an argument. Refusals of a caller's own making are never counted here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+TRIP = 5
+"""Failures in a row that open it."""
+FIRST_REST = 1.0
+LONGEST_REST = 30.0
+
+
+class State(StrEnum):
+    """What the breaker lets through."""
+
+    CLOSED = "closed"
+    HALF_OPEN = "half_open"
+    OPEN = "open"
+
+
+class Breaker:
+    """Counts failures in a row."""
+
+    __slots__ = ("_failures", "_rest", "_trial", "_until")
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._rest = FIRST_REST
+        self._until = 0.0
+        self._trial = False
+
+    def state(self, now: float) -> State:
+        """Closed, open, or half open: resting is over and one trial may go."""
+        if self._failures < TRIP:
+            return State.CLOSED
+        return State.OPEN if now < self._until else State.HALF_OPEN
+
+    def admits(self, now: float) -> bool:
+        """Whether a request may go now."""
+        if self._failures < TRIP:
+            return True
+        return now >= self._until and not self._trial
+
+    def begin(self, now: float) -> None:
+        """A request goes; in half-open state it is the trial."""
+        if self._failures >= TRIP and now >= self._until:
+            self._trial = True
+
+    def succeeded(self) -> None:
+        """It answered."""
+        self._failures = 0
+        self._rest = FIRST_REST
+        self._trial = False
+
+    def failed(self, now: float) -> None:
+        """It did not do its part."""
+        self._failures += 1
+        self._trial = False
+        if self._failures >= TRIP:
+            self._until = now + self._rest
+            self._rest = min(self._rest * 2, LONGEST_REST)
+
+    def released(self) -> None:
+        """The request ended without saying anything of the backend: its client left."""
+        self._trial = False

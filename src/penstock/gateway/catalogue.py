@@ -1,0 +1,119 @@
+"""What is served, as the lists of both protocols tell it: every alias under every name it answers to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from penstock.config import Alias
+from penstock.errors import UnknownAlias
+from penstock.gateway.fleet import Backend, State
+from penstock.gateway.line import Line
+from penstock.gateway.probe import Model
+from penstock.protocols.ollama_catalogue import Listed
+from penstock.types import Kind
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Card(msgspec.Struct):
+    id: str
+    created: int
+    root: str
+    parent: str | None
+    max_model_len: int | None
+    object: str = "model"
+    owned_by: str = "penstock"
+
+
+class _Cards(msgspec.Struct):
+    data: list[_Card]
+    object: str = "list"
+
+
+def openai_list(line: Line) -> bytes:
+    """The body of GET /v1/models."""
+    return _encode(_Cards([_card(line, name, alias) for alias in line.names.aliases for name in _names(line, alias)]))
+
+
+def openai_model(line: Line, name: str) -> bytes:
+    """The body of GET /v1/models/{name}; `UnknownAlias` where it is not served."""
+    return _encode(_card(line, name, line.names.find(name)))
+
+
+def listed(line: Line) -> list[Listed]:
+    """Every name for /api/tags."""
+    return [_listed(line, name, alias) for alias in line.names.aliases for name in _names(line, alias)]
+
+
+def listed_one(line: Line, name: str) -> Listed:
+    """One name for /api/show, in the words Ollama has for an unknown one."""
+    try:
+        alias = line.names.find(name)
+    except UnknownAlias as error:
+        raise UnknownAlias(f"model {name[:200]!r} not found", hint=error.hint) from None
+    return _listed(line, name, alias)
+
+
+def running(line: Line) -> list[Listed]:
+    """The names a request would find warm, for /api/ps."""
+    return [_listed(line, alias, alias) for alias, one in line.names.aliases.items() if _warm(line, one)]
+
+
+def _names(line: Line, alias: str) -> Iterator[str]:
+    yield alias
+    yield from line.names.aliases[alias].also
+
+
+def _best(line: Line, alias: Alias) -> tuple[Backend, str, Model | None]:
+    """The backend whose facts describe the alias: the first that is ready, else the first."""
+    pairs = [(line.fleet.backends[name], target.model) for target in alias.targets for name in target.backends]
+    backend, model = next(((one, model) for one, model in pairs if one.model(model) is not None), pairs[0])
+    return backend, model, backend.model(model)
+
+
+def _warm(line: Line, alias: Alias) -> bool:
+    backend, model, _ = _best(line, alias)
+    return backend.state is State.READY and backend.temperature(model) == "warm"
+
+
+def _card(line: Line, name: str, alias: str) -> _Card:
+    _, model, found = _best(line, line.names.aliases[alias])
+    return _Card(
+        id=name,
+        created=int(line.started),
+        root=model,
+        parent=found.parent if found is not None else None,
+        max_model_len=found.window if found is not None else None,
+    )
+
+
+def _listed(line: Line, name: str, alias: str) -> Listed:
+    backend, model, found = _best(line, line.names.aliases[alias])
+    facts = found or Model(model)
+    return Listed(
+        name=name,
+        model=model,
+        kind=backend.kind,
+        context_length=facts.window,
+        embedding_length=facts.embedding_length,
+        parameter_count=facts.parameter_count,
+        capabilities=_capabilities(backend, facts),
+        family=facts.family,
+        quantization=facts.quantization,
+        size=facts.size,
+        digest=facts.digest,
+        modified=int(line.started * 1e9),
+    )
+
+
+def _capabilities(backend: Backend, facts: Model) -> tuple[str, ...]:
+    """What the backend says of the model; else what its routes allow to say."""
+    if facts.capabilities:
+        return facts.capabilities
+    chats = backend.serves("/v1/chat/completions")
+    embeds = backend.serves("/v1/embeddings")
+    if backend.kind is Kind.VLLM and backend.sighting.routes is not None:
+        return (("completion", "tools") if chats else ()) + (("embedding",) if embeds else ())
+    return ("completion", "embedding") if backend.kind is Kind.EMBEDDED else ("completion",)

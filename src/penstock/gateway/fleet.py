@@ -1,0 +1,283 @@
+"""The backends as they are now: what they serve, how they feel, what they carry.
+
+`Fleet` owns one probe task per backend and the embedded engines' processes. Requests only read from here and count
+themselves in and out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import PurePath
+
+import structlog
+
+from penstock import config
+from penstock.errors import EngineFault
+from penstock.gateway.breaker import Breaker
+from penstock.gateway.breaker import State as BreakerState
+from penstock.gateway.child import Child, embedded
+from penstock.gateway.child import State as ChildState
+from penstock.gateway.probe import PROBES, Load, Model, Sighting
+from penstock.gateway.upstream import Origin
+from penstock.protocols.names import tagged
+from penstock.types import Kind, Wire
+
+log = structlog.stdlib.get_logger("penstock.fleet")
+
+PROBE_TIMEOUT = 2.0
+EMBEDDED_PATHS = frozenset(
+    {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages"}
+)
+"""What llama.cpp's server has in the shape clients expect."""
+
+
+class State(StrEnum):
+    """How a backend is."""
+
+    STARTING = "starting"
+    DOWNLOADING = "downloading"
+    READY = "ready"
+    DEGRADED = "degraded"
+    DOWN = "down"
+
+
+class Backend:
+    """One engine process as the gateway sees it."""
+
+    def __init__(self, name: str, settings: config.Backend, connect: float) -> None:
+        self.name = name
+        self.settings = settings
+        self.kind = settings.kind
+        self.breaker = Breaker()
+        self.busy = 0
+        self.state = State.STARTING
+        self.reason = "not probed yet"
+        self.sighting = Sighting({})
+        self.cannot_load: dict[str, str] = {}
+        self._connect = connect
+        self._origin: Origin | None = None if settings.kind is Kind.EMBEDDED else Origin(settings.url, connect_timeout=connect)
+        self.key_header = _key_header(settings.key_env)
+        self._child: Child | None = None
+        self._embedder: Backend | None = None
+        self._waiting: list[Callable[[], None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    @property
+    def wire(self) -> Wire:
+        """The protocol it is asked in."""
+        return self.kind.wire
+
+    @property
+    def free(self) -> bool:
+        """Whether it may be given one more request."""
+        return self.busy < self.settings.slots
+
+    @property
+    def load(self) -> Load:
+        """The engine's own gauges."""
+        return self.sighting.load
+
+    @property
+    def origin(self) -> Origin | None:
+        """Its address; None while an embedded engine is not up."""
+        return self._origin
+
+    def model(self, name: str) -> Model | None:
+        """What it says of a model it serves."""
+        models = self.sighting.models
+        found = models.get(name)
+        if found is None and self.kind is Kind.OLLAMA:
+            found = next((one for key, one in models.items() if tagged(key) == tagged(name)), None)
+        if found is None and self.kind is Kind.EMBEDDED and models:
+            found = next(iter(models.values()))
+        return found
+
+    def serves(self, path: str) -> bool:
+        """Whether it has this route; a backend that does not list its routes is believed to."""
+        if self.kind is Kind.EMBEDDED:
+            return path in EMBEDDED_PATHS
+        routes = self.sighting.routes
+        return routes is None or path in routes
+
+    def temperature(self, name: str) -> str:
+        """The fallback's own state: warm, cold, or cannot load (X14)."""
+        if name in self.cannot_load:
+            return "cannot load"
+        found = self.model(name)
+        return "warm" if found is not None and found.warm and self.state is not State.DOWN else "cold"
+
+    def for_path(self, path: str) -> Backend:
+        """The instance that serves a path: an embedded engine embeds in a process of its own, started on first use."""
+        if self.kind is not Kind.EMBEDDED or path != "/v1/embeddings":
+            return self
+        if self._embedder is None:
+            self._embedder = Backend(self.name, self.settings, self._connect)
+            self._embedder.start(embedding=True)
+        return self._embedder
+
+    def when_up(self, callback: Callable[[], None]) -> None:
+        """Call once the engine process has an address, or has failed to get one."""
+        self._waiting.append(callback)
+
+    def forget(self, callback: Callable[[], None]) -> None:
+        """The other end of `when_up`: nobody waits any more."""
+        if callback in self._waiting:
+            self._waiting.remove(callback)
+
+    def start(self, *, embedding: bool = False) -> None:
+        """Begin probing; an embedded engine's process is started."""
+        if self.kind is Kind.EMBEDDED:
+            model = self.settings.model or config.GUIDE
+            launch = embedded(
+                self.name, model, alias=PurePath(model).stem, slots=self.settings.slots, embedding=embedding
+            )
+            self._child = Child(launch, on_change=self._child_changed)
+            self._child.start()
+        self._task = asyncio.create_task(self._run(), name=f"probe {self.name}")
+
+    async def stop(self) -> None:
+        """End probing, connections and the engine process, if it is ours."""
+        self._stopped = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._embedder is not None:
+            await self._embedder.stop()
+        if self._child is not None:
+            await self._child.stop()
+        if self._origin is not None:
+            self._origin.close()
+
+    def suspect(self) -> None:
+        """A request found that the model is not there: believe it until the next probe says otherwise."""
+        self.sighting = Sighting({}, routes=self.sighting.routes, version=self.sighting.version)
+        self._become(State.DEGRADED, "a model it should serve is not there")
+
+    async def _run(self) -> None:
+        while True:
+            await self.probe()
+            await asyncio.sleep(self.settings.probe)
+
+    async def probe(self) -> None:
+        """Look once."""
+        origin = self._origin
+        if origin is None:
+            return
+        try:
+            seen = await PROBES[self.kind](origin, self.key_header, PROBE_TIMEOUT, self.sighting)
+        except EngineFault as fault:
+            self.sighting = Sighting(self.sighting.models)
+            self._become(State.DOWN, fault.message)
+            return
+        self.sighting = seen
+        for model in list(self.cannot_load):
+            found = self.model(model)
+            if found is not None and found.warm and self.kind is Kind.OLLAMA:
+                del self.cannot_load[model]
+        if seen.models:
+            self._become(State.READY, "")
+        else:
+            self._become(State.DEGRADED, "it is up and serves no model")
+
+    def _become(self, state: State, reason: str) -> None:
+        if state is not self.state:
+            level = log.info if state is State.READY else log.warning
+            level("backend " + state.value, backend=self.name, was=self.state.value, reason=reason)
+        self.state, self.reason = state, reason
+
+    def _child_changed(self, child: Child) -> None:
+        if self._origin is not None:
+            self._origin.close()
+            self._origin = None
+        if child.port is not None:
+            self._origin = Origin(f"http://127.0.0.1:{child.port}", connect_timeout=self._connect)
+            self._become(State.READY, "")
+        elif not self._stopped:
+            failed = child.state is ChildState.FAILED
+            self._become(State.DOWN if failed else State.STARTING, child.last_error or child.state.value)
+        if child.port is not None or child.state is ChildState.FAILED:
+            waiting, self._waiting = self._waiting, []
+            for callback in waiting:
+                callback()
+
+
+def _key_header(key_env: str) -> bytes:
+    key = os.environ.get(key_env, "") if key_env else ""
+    return f"authorization: Bearer {key}\r\n".encode() if key else b""
+
+
+class Fleet:
+    """All backends of one process."""
+
+    def __init__(self, settings: config.Config) -> None:
+        self._settings = settings
+        self.backends: dict[str, Backend] = {}
+        self.served: dict[str, frozenset[str]] = {}
+
+    async def start(self) -> None:
+        """Start every backend and take a first look, so that the first request finds a known fleet."""
+        self._adopt(self._settings)
+        first = [asyncio.create_task(backend.probe()) for backend in self.backends.values()]
+        if first:
+            _, late = await asyncio.wait(first, timeout=PROBE_TIMEOUT)
+            for task in late:
+                task.cancel()
+
+    async def stop(self) -> None:
+        """Stop every backend."""
+        await asyncio.gather(*(backend.stop() for backend in self.backends.values()))
+
+    async def reload(self, settings: config.Config) -> None:
+        """Take a new configuration: unchanged backends stay as they are, with their connections and breakers."""
+        connect_changed = settings.limits.connect != self._settings.limits.connect
+        gone = [
+            self.backends.pop(name)
+            for name, backend in list(self.backends.items())
+            if connect_changed or settings.backends.get(name) != backend.settings
+        ]
+        self._settings = settings
+        self._adopt(settings)
+        for backend in gone:
+            await _retire(backend, settings.limits.total)
+
+    def _adopt(self, settings: config.Config) -> None:
+        for name, one in settings.backends.items():
+            if name not in self.backends:
+                self.backends[name] = Backend(name, one, settings.limits.connect)
+                self.backends[name].start()
+
+    # route.View
+
+    def healthy(self, backend: str, model: str) -> bool:
+        """Up, serving this model, its breaker not open."""
+        one = self.backends[backend]
+        if one.state in {State.STARTING, State.DOWNLOADING}:
+            return True
+        if one.state is not State.READY or one.breaker.state(time.monotonic()) is BreakerState.OPEN:
+            return False
+        return not one.sighting.models or one.model(model) is not None
+
+    def load(self, backend: str) -> float:
+        """Requests it carries: the larger of our own count and the engine's, and what waits inside it."""
+        one = self.backends[backend]
+        gauges = one.sighting.load
+        return max(float(one.busy), gauges.running) + gauges.waiting
+
+    def windows(self) -> Mapping[str, Mapping[str, int | None]]:
+        """Context length per backend and model, where known."""
+        return {
+            name: {model.id: model.window for model in backend.sighting.models.values()}
+            for name, backend in self.backends.items()
+        }
+
+
+async def _retire(backend: Backend, limit: float) -> None:
+    until = time.monotonic() + limit
+    while backend.busy and time.monotonic() < until:
+        await asyncio.sleep(0.2)
+    await backend.stop()

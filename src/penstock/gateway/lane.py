@@ -1,0 +1,252 @@
+"""The hot lane: model routes answered inside uvicorn's protocol class, without an ASGI task per request.
+
+Everything else, and every oddity, goes the ordinary way through uvicorn to the application. One request is answered
+at a time; requests that a client sent ahead (pipelining) wait, parsed, in order, and never share any state.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from penstock.errors import PenstockError, TooLarge
+from penstock.gateway.guard import NEVER, Guard
+from penstock.gateway.line import wanted
+from penstock.gateway.request import Headers, Request
+from penstock.protocols.table import ROUTES
+
+AHEAD = 8
+"""Parsed requests that may wait behind the one being answered; a client that sends more is disconnected after it."""
+
+
+class Parsed(msgspec.Struct):
+    """A request whose body may still be coming."""
+
+    request: Request | None
+    keep_alive: bool
+    chunked: bool
+    """Whether the client understands chunked answers (HTTP/1.1)."""
+    refusal: PenstockError | None = None
+    size: int = 0
+    body: list[bytes] = []
+    whole: bool = False
+
+
+class HotLane(Guard):
+    """One client connection; the `Client` of the request it is answering."""
+
+    _hot = False
+    _reading: Parsed | None = None
+    _current: Parsed | None = None
+    _ahead: deque[Parsed]
+    _head = b""
+    _last_one = False
+
+    def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def,override] # noqa: ANN001 - uvicorn narrows it
+        """Nothing is being read or answered yet."""
+        super().connection_made(transport)
+        self._ahead = deque()
+
+    # ── httptools ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_message_begin(self) -> None:
+        """Only what deciding needs; uvicorn's own scope is made when the request turns out to be for it."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def on_headers_complete(self) -> None:
+        """Hot or not: by path and method alone."""
+        route = ROUTES.get(self.url.partition(b"?")[0]) if self.parser.get_method() == b"POST" else None
+        self._hot = route is not None
+        if route is None:
+            self._cold()
+            return
+        self.head_complete()
+        parsed = self._reading = Parsed(None, keep_alive=True, chunked=self.parser.get_http_version() == "1.1", body=[])
+        headers = wanted(self.headers)
+        try:
+            parsed.request = self.line.open(route, headers)
+            self._check_length(headers.get(b"content-length"))
+        except PenstockError as error:
+            self._refuse_unread(parsed, route.path, error)
+            return
+        if self.expect_100_continue and self._current is None and not self._busy_cold():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """Collect, within the limit."""
+        parsed = self._reading
+        if not self._hot:
+            super().on_body(body)
+        elif parsed is not None and parsed.refusal is None:
+            parsed.size += len(body)
+            if parsed.size > self.line.limits.body:
+                self._refuse_unread(parsed, self.url.decode("latin-1"), self._too_long())
+                return
+            parsed.body.append(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole: answer it now, or after those before it."""
+        if not self._hot:
+            super().on_message_complete()
+            return
+        self._in_head = True
+        parsed, self._reading = self._reading, None
+        if parsed is None or self._last_one:
+            return
+        parsed.keep_alive = self.parser.should_keep_alive() and parsed.chunked
+        parsed.whole = True
+        if self._current is None and not self._ahead and not self._busy_cold():
+            self._begin(parsed)
+        elif len(self._ahead) < AHEAD:
+            self._ahead.append(parsed)
+        else:
+            self._last_one = True
+
+    def _cold(self) -> None:
+        if self._current is not None or self._ahead:
+            # Sent ahead of an answer from the hot lane; the two ways of answering could not keep the order.
+            self._last_one = True
+        if self._last_one:
+            self._hot = True
+            self._reading = None
+            return
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url = url
+        self.headers.extend(headers)
+        self.expect_100_continue = expect
+        super().on_headers_complete()
+
+    def _busy_cold(self) -> bool:
+        return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
+
+    def _check_length(self, length: bytes | None) -> None:
+        if length is not None and int(length) > self.line.limits.body:
+            raise self._too_long()
+
+    def _too_long(self) -> TooLarge:
+        limit = self.line.limits.body
+        return TooLarge(f"Reading the request: its body passes the limit of {limit} bytes.", hint="limits.body sets it.")
+
+    def _refuse_unread(self, parsed: Parsed, path: str, error: PenstockError) -> None:
+        """Refuse before the body is read: nothing after it on this connection can be told from it."""
+        parsed.refusal = error
+        parsed.body.clear()
+        if self._current is None and not self._ahead and not self._busy_cold():
+            self.url = path.encode("latin-1", "replace")
+            self.refuse_connection(error)
+        self._last_one = True
+
+    # ── one request at a time ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, parsed: Parsed) -> None:
+        self._current = parsed
+        self.deadline = NEVER
+        request = parsed.request
+        if request is None:
+            self._done()
+            return
+        body = parsed.body[0] if len(parsed.body) == 1 else b"".join(parsed.body)
+        parsed.body = []
+        request.start(body, self)
+
+    def _done(self) -> None:
+        parsed, self._current = self._current, None
+        self.server_state.total_requests += 1
+        if parsed is None or not parsed.keep_alive or self._last_one or self.line.draining:
+            if not self._ahead:
+                self.transport.close()
+                return
+        if self._ahead:
+            self._begin(self._ahead.popleft())
+        else:
+            self.rest()
+
+    def on_response_complete(self) -> None:
+        """A cold answer is complete; requests sent ahead of it may follow."""
+        super().on_response_complete()
+        if self._ahead and self._current is None and not self._busy_cold():
+            self._begin(self._ahead.popleft())
+
+    # ── request.Client ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole answer in one write."""
+        if self.transport.is_closing():
+            self._done()
+            return
+        self.transport.write(
+            self._render(status, headers, b"content-length: %d\r\n" % len(body), close=self._closing()) + body
+        )
+        self._done()
+
+    def begin(self, status: int, headers: Headers) -> None:
+        """Keep the head for the first piece: one packet instead of two."""
+        parsed = self._current
+        framing = b"transfer-encoding: chunked\r\n" if parsed is not None and parsed.chunked else b""
+        self._head = self._render(status, headers, framing, close=self._closing() or not framing)
+
+    def write(self, data: bytes) -> None:
+        """A piece of a stream."""
+        if not data or self.transport.is_closing():
+            return
+        if self._current is not None and self._current.chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        self.transport.write(data)
+
+    def end(self, data: bytes) -> None:
+        """The last piece and the end of the framing."""
+        if self._current is not None and self._current.chunked:
+            tail = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        else:
+            tail = data
+        if not self.transport.is_closing():
+            self.transport.write(self._head + tail)
+        self._head = b""
+        self._done()
+
+    def _closing(self) -> bool:
+        parsed = self._current
+        return parsed is None or not parsed.keep_alive or self._last_one or self.line.draining
+
+    @staticmethod
+    def _render(status: int, headers: Headers, framing: bytes, *, close: bool) -> bytes:
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        return b"".join((STATUS_LINE[status], *lines, framing, b"connection: close\r\n\r\n" if close else b"\r\n"))
+
+    # ── transport ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: so is its request."""
+        self.deadline = NEVER
+        current, self._current = self._current, None
+        self._ahead.clear()
+        self._reading = None
+        if current is not None and current.request is not None:
+            current.request.leave()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client reads slowly: let the engine wait. Reading goes on, or its leaving would go unseen."""
+        super().pause_writing()
+        if self._current is not None and self._current.request is not None:
+            self._current.request.pause()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        super().resume_writing()
+        if self._current is not None and self._current.request is not None:
+            self._current.request.resume()
+
+    def shutdown(self) -> None:
+        """The server drains: finish what is being answered, close what is idle."""
+        # The server's drain closes idle connections itself, a moment later: their clients may be about to send.
+
+

@@ -1,0 +1,195 @@
+"""The line of a request: what every request of this process shares, and its first step.
+
+    bytes in ─ auth ─ decode head ─ admit ─ route ─ upstream ─ relay ─ record ─ bytes out
+
+Knows no sockets: a lane (lane.py, asgi.py) opens a `Request` here from the head alone, hands it the body and a place
+to answer, and `upstream` reports to it. The steps themselves stand in request.py in the order they happen.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from itertools import count
+from urllib.parse import urlsplit
+
+from penstock.config import Config
+from penstock.errors import Forbidden, Unsupported
+from penstock.gateway.admit import Admission
+from penstock.gateway.aliases import Names
+from penstock.gateway.auth import Keyring
+from penstock.gateway.fleet import Backend, Fleet
+from penstock.gateway.metrics import Labels, Metrics, Snapshot
+from penstock.gateway.breaker import State as BreakerState
+from penstock.gateway.fleet import State
+from penstock.gateway.record import Records
+from penstock.gateway.request import Request
+from penstock.gateway.route import Candidate
+from penstock.protocols.dialect import Destination
+from penstock.protocols.table import PAIRINGS, Route
+from penstock.types import Caller, Wire
+
+WANTED = frozenset(
+    {
+        b"authorization", b"x-api-key", b"content-type", b"content-length", b"origin", b"host", b"x-request-id",
+        b"x-session-id", b"x-openwebui-chat-id", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta",
+    }
+)  # fmt: skip
+"""The headers any step looks at; all others end here."""
+STICKY = 10_000
+"""Answers of /v1/responses whose backend is remembered."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._\-]{1,128}")
+_BREAKER = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 1.0, BreakerState.OPEN: 2.0}
+
+UPSTREAM = {
+    "/api/chat": "/v1/chat/completions",
+    "/api/generate": "/v1/chat/completions",
+    "/api/embed": "/v1/embeddings",
+    "/api/embeddings": "/v1/embeddings",
+}
+"""The engine route behind an Ollama path, where the engine speaks OpenAI."""
+
+
+def wanted(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The headers that steps look at; the first of a repeated one counts."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in WANTED and name not in found:
+            found[name] = value
+    return found
+
+
+class Line:
+    """One configuration, one fleet, one set of queues and counters."""
+
+    def __init__(self, config: Config, fleet: Fleet, records: Records) -> None:
+        self.fleet = fleet
+        self.records = records
+        self.metrics = Metrics()
+        self.active: set[Request] = set()
+        self.draining = False
+        """Shutting down: every answer closes its connection, so that clients open their next one elsewhere."""
+        self.sticky: OrderedDict[str, str] = OrderedDict()
+        self.started = time.time()
+        self._prefix = os.urandom(6).hex()
+        self._numbers = count(1)
+        self.adopt(config)
+
+    def adopt(self, config: Config) -> None:
+        """Take a configuration; requests under way keep what they began with."""
+        self.config = config
+        self.limits = config.limits
+        self.keyring = Keyring(config.callers)
+        self.names = Names(config.aliases, config.default_alias)
+        self._origins = frozenset(config.cors)
+        slots = {name: alias.slots for name, alias in config.aliases.items()}
+        if hasattr(self, "admission"):
+            self.admission.reshape(slots, config.limits.queue)
+        else:
+            self.admission = Admission(slots, config.limits.queue)
+
+    def open(self, route: Route, headers: Mapping[bytes, bytes]) -> Request:
+        """The step before any body is read: who asks, and from where."""
+        request = Request(self, route, headers, self.request_id(headers))
+        if b"origin" in headers:
+            self.check_origin(headers)
+        request.caller = self.keyring.identify(headers)
+        return request
+
+    def request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
+        """The client's own id where it has a harmless shape, else a new one."""
+        given = headers.get(b"x-request-id")
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            return given
+        return f"req-{self._prefix}-{next(self._numbers):x}".encode()
+
+    def identify(self, headers: Mapping[bytes, bytes]) -> Caller:
+        """Who asks, for routes that no model answers."""
+        if b"origin" in headers:
+            self.check_origin(headers)
+        return self.keyring.identify(headers)
+
+    def check_origin(self, headers: Mapping[bytes, bytes]) -> None:
+        """Pages of other origins may not use their visitor's loopback address."""
+        origin = headers[b"origin"].decode("latin-1")
+        if not self.allows_origin(origin, headers.get(b"host", b"").decode("latin-1")):
+            msg = f"Pages of {origin[:200]!r} may not call this gateway."
+            raise Forbidden(msg, hint="Add the origin to `cors` in penstock.yaml.")
+
+    def allows_origin(self, origin: str, host: str) -> bool:
+        """Whether a page of this origin may call us: our own, or one that `cors` lists."""
+        return "*" in self._origins or origin in self._origins or urlsplit(origin).netloc == host
+
+    def supports(self, route: Route, candidate: Candidate) -> bool:
+        """Whether this backend has what the route needs."""
+        backend = self.fleet.backends[candidate.backend]
+        if (route.path, backend.wire) not in PAIRINGS:
+            return False
+        return backend.wire is Wire.OLLAMA or backend.serves(UPSTREAM.get(route.path, route.path))
+
+    def unsupported(self, route: Route, alias: str) -> Unsupported:
+        """The refusal that names who could."""
+        able = sorted(
+            backend.name for backend in self.fleet.backends.values() if self.supports(route, _any(backend.name))
+        )
+        msg = f"{route.path} cannot be answered by any backend of the model {alias!r}."
+        hint = f"Backends here that can: {', '.join(able)}." if able else "No backend here can."
+        return Unsupported(msg, hint=hint)
+
+    def destination(self, backend: Backend, model: str) -> Destination:
+        """Who a request is written for."""
+        found = backend.model(model)
+        return Destination(
+            kind=backend.kind,
+            model=model,
+            window=found.window if found is not None else None,
+            ollama_defaults=self.config.ollama.defaults,
+        )
+
+    def stick(self, answer: str, backend: str) -> None:
+        """Remember who made an answer that can be asked for again."""
+        self.sticky[answer] = backend
+        while len(self.sticky) > STICKY:
+            self.sticky.popitem(last=False)
+        self.records.stuck(answer, backend)
+
+    def tick(self) -> None:
+        """Let every request whose limit has passed know. Called many times a second by one task of the server."""
+        now = time.monotonic()
+        for request in [one for one in self.active if one.deadline <= now]:
+            request.expire(now)
+
+    def break_off(self) -> None:
+        """The drain deadline passed: what still runs ends in an explicit error."""
+        for request in list(self.active):
+            request.break_off()
+
+    def snapshot(self) -> Snapshot:
+        """All counters and gauges of this worker."""
+        return self.metrics.snapshot(self._gauges())
+
+    def _gauges(self) -> dict[str, list[tuple[Labels, float]]]:
+        now = time.monotonic()
+        backends = list(self.fleet.backends.values())
+        uses = [one.load.kv_use for one in backends if one.load.kv_use is not None]
+        return {
+            "penstock_requests_active": [((one.name,), float(one.busy)) for one in backends],
+            "penstock_queue_depth": [((), float(self.admission.waiting))],
+            "penstock_backend_up": [((one.name, one.kind.value), float(one.state is State.READY)) for one in backends],
+            "penstock_breaker_state": [((one.name,), _BREAKER[one.breaker.state(now)]) for one in backends],
+            "penstock_engine_requests_running": [((one.name,), one.load.running) for one in backends],
+            "penstock_engine_requests_waiting": [((one.name,), one.load.waiting) for one in backends],
+            "penstock_engine_kv_cache_usage_ratio": [
+                ((one.name,), one.load.kv_use) for one in backends if one.load.kv_use is not None
+            ],
+            "penstock_workers": [((), 1.0)],
+            "tensafe_vllm_kv_cache_utilization": [((), max(uses))] if uses else [],
+        }
+
+
+def _any(backend: str) -> Candidate:
+    return Candidate(backend, "", 0)

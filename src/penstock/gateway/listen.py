@@ -1,0 +1,83 @@
+"""Listening sockets: shared by workers, handed from an old process to a new one without losing a connection.
+
+All are bound with SO_REUSEPORT. A connection that the kernel has accepted for a socket dies with it, so a process that
+leaves first turns new connections away to its successors, takes in those that already wait, and only then closes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+
+from penstock.address import Address, parse_address
+from penstock.errors import ConfigError
+from penstock.gateway.occupant import refuse_busy
+
+BACKLOG = 2048
+_SO_ATTACH_REUSEPORT_CBPF = 51
+_LOAD_ABSOLUTE, _RETURN_A, _MODULO, _ADD = 0x20, 0x16, 0x94, 0x04
+_RANDOM = 0xFFFFF000 + 56
+"""SKF_AD_OFF + SKF_AD_RANDOM of linux/filter.h: a random number."""
+
+
+def bind(addresses: Sequence[str], *, takeover: bool) -> list[socket.socket]:
+    """Bound sockets, not yet listening. A busy port is a `ConfigError` that names who answers there."""
+    return [_bind(parse_address(text), takeover=takeover) for text in addresses]
+
+
+def _bind(address: Address, *, takeover: bool) -> socket.socket:
+    if address.port and not takeover:
+        refuse_busy(address)
+    sock = _socket(address)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((address.host, address.port))
+    except OSError as error:
+        sock.close()
+        msg = f"Listening on {address}: {error.strerror or error}."
+        raise ConfigError(msg, hint="Another user's process may hold the port; --takeover replaces only our own.") from None
+    return sock
+
+
+def _socket(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return sock
+
+
+def name(sock: socket.socket) -> str:
+    """`host:port` as it turned out."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def turn_away(sock: socket.socket, older: int) -> None:
+    """Let new connections go to the processes that bound this port after us.
+
+    The kernel numbers the sockets of a port in the order they were bound; `older` of them are this gateway's own. The
+    filter picks a number behind those, and where nobody is there the kernel falls back to its usual choice.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    program = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (_LOAD_ABSOLUTE, 0, 0, _RANDOM),
+            (_MODULO, 0, 0, older),
+            (_ADD, 0, 0, older),
+            (_RETURN_A, 0, 0, 0),
+        )
+    )
+    buffer = ctypes.create_string_buffer(program)
+    fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, fprog)
+    except OSError:
+        # A kernel without this filter: the window between the last accept and the close stays, a few microseconds.
+        return

@@ -1,0 +1,79 @@
+"""How well each alias can be served now, in the words people and probes read: starting, downloading, ready, degraded.
+
+Derived from the fleet at the moment of asking; nothing is kept.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from penstock.config import Alias
+from penstock.gateway.fleet import Fleet, State
+
+
+class Readiness(StrEnum):
+    """One word per alias."""
+
+    STARTING = "starting"
+    DOWNLOADING = "downloading"
+    READY = "ready"
+    DEGRADED = "degraded"
+    UNAVAILABLE = "unavailable"
+
+
+class TargetView(msgspec.Struct, frozen=True):
+    """One backend of one target."""
+
+    backend: str
+    kind: str
+    model: str
+    state: str
+    reason: str
+    model_state: str
+    """cold, warm or cannot load: the fallback's own readiness (X14)."""
+
+
+class AliasView(msgspec.Struct, frozen=True):
+    """One alias."""
+
+    readiness: Readiness
+    targets: list[TargetView]
+
+
+def of_alias(alias: Alias, fleet: Fleet) -> AliasView:
+    """Ready when its first target can answer, degraded when only a fallback can."""
+    targets = [
+        _target(fleet, name, target.model) for target in alias.targets for name in target.backends
+    ]
+    return AliasView(_word(alias, fleet), targets)
+
+
+def _word(alias: Alias, fleet: Fleet) -> Readiness:
+    able = [[name for name in target.backends if _able(fleet, name, target.model)] for target in alias.targets]
+    if able[0]:
+        return Readiness.READY
+    reachable = able[1:] if alias.fallback == "any" else []
+    if any(reachable):
+        return Readiness.DEGRADED
+    states = {fleet.backends[name].state for target in alias.targets for name in target.backends}
+    if State.DOWNLOADING in states:
+        return Readiness.DOWNLOADING
+    return Readiness.STARTING if State.STARTING in states else Readiness.UNAVAILABLE
+
+
+def _able(fleet: Fleet, name: str, model: str) -> bool:
+    return fleet.backends[name].state is State.READY and fleet.healthy(name, model)
+
+
+def _target(fleet: Fleet, name: str, model: str) -> TargetView:
+    backend = fleet.backends[name]
+    return TargetView(
+        backend=name,
+        kind=backend.kind.value,
+        model=model,
+        state=backend.state.value,
+        reason=backend.reason,
+        model_state=backend.temperature(model),
+    )

@@ -1,0 +1,292 @@
+"""One gateway process: sockets, uvicorn, the line, and the order in which they come up and go down.
+
+    up      state → fleet (first look) → admin socket → listen
+    down    turn new connections away → finish what runs, within `limits.drain` → explicit errors → close
+
+uvicorn serves; this file only decides when. Several workers are several of these processes (workers.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import structlog
+import uvicorn
+
+from penstock.config import Config, Loaded
+from penstock.errors import ConfigError, PenstockError
+from penstock.gateway import app, listen, logs
+from penstock.gateway.admin import Admin
+from penstock.gateway.fleet import Fleet
+from penstock.gateway.guard import Guard
+from penstock.gateway.lane import HotLane
+from penstock.gateway.line import Line
+from penstock.gateway.peers import Peers, ask, socket_path
+from penstock.gateway.record import Records
+from penstock.state.store import Store
+
+log = structlog.stdlib.get_logger("penstock.server")
+
+TICK = 0.05
+LINGER = 2.0
+"""Seconds an idle client connection is kept during a drain: its client may be about to send."""
+FLUSH = 0.25
+
+Source = Callable[[], Loaded]
+
+
+class Role(msgspec.Struct, frozen=True):
+    """What this process is among those of its gateway."""
+
+    worker: int = 0
+    takeover: bool = False
+    """Replace the process that serves now."""
+    announce: bool = False
+    """Say on stdout, in one JSON line, where we listen."""
+
+
+ALONE = Role()
+
+
+class Gateway:
+    """Everything one process owns."""
+
+    def __init__(self, config: Config, source: Source, role: Role) -> None:
+        self._source = source
+        self._role = role
+        self.config = config
+
+    async def run(self, sockets: list[socket.socket], ops: list[socket.socket]) -> None:
+        """Serve until told to stop."""
+        config = self.config
+        async with contextlib.AsyncExitStack() as life:
+            store = life.enter_context(Store(config.state))
+            records = Records(lines=config.log.requests, json=logs.is_json(config.log), places=store)
+            records.start()
+            life.callback(records.close)
+            fleet = Fleet(config)
+            life.push_async_callback(fleet.stop)
+            line = self.line = Line(config, fleet, records)
+            await fleet.start()
+            peers = Peers(config.admin, self._role.worker, config.workers)
+            await self._serve(line, peers, sockets, ops)
+
+    async def _serve(self, line: Line, peers: Peers, sockets: list[socket.socket], ops: list[socket.socket]) -> None:
+        config = self.config
+        lane = type("Lane", (HotLane if config.http == "hot" else Guard,), {"line": line})
+        ops_lane = type("OpsLane", (Guard,), {"line": line})
+        servers = [_Server(self._uvicorn(app.build(line, peers), lane), line, config)]
+        tasks = [asyncio.create_task(servers[0].serve(sockets), name="serve")]
+        if ops:
+            servers.append(_Server(self._uvicorn(app.build_ops(line, peers), ops_lane), line, config, ops=True))
+            tasks.append(asyncio.create_task(servers[1].serve(ops), name="serve metrics"))
+        ticking = asyncio.create_task(_tick(line, servers), name="limits")
+        self.server = servers[0]
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+        admin = Admin(socket_path(config.admin, self._role.worker), line, self.reload, self.stop)
+        try:
+            await _started(servers)
+            await self._retire_predecessor()
+            await admin.start()
+            self._announce(sockets)
+            await tasks[0]
+        finally:
+            await admin.stop()
+            for server in servers:
+                server.should_exit = True
+            ticking.cancel()
+            await asyncio.gather(*tasks, ticking, return_exceptions=True)
+
+    def _uvicorn(self, application: Any, lane: type) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own type
+        config = self.config
+        return uvicorn.Config(
+            application,
+            http=lane,
+            loop="none",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=int(config.limits.idle) or 1,
+            backlog=listen.BACKLOG,
+            ssl_certfile=config.tls.cert if config.tls else None,
+            ssl_keyfile=config.tls.key if config.tls else None,
+        )
+
+    def _announce(self, sockets: list[socket.socket]) -> None:
+        names = [listen.name(sock) for sock in sockets]
+        log.info("listening", addresses=names, worker=self._role.worker)
+        if self._role.announce:
+            sys.stdout.write(json.dumps({"listen": names}) + "\n")
+            sys.stdout.flush()
+
+    async def _retire_predecessor(self) -> None:
+        """We listen already: the process that served until now may drain."""
+        if not self._role.takeover:
+            return
+        path = socket_path(self.config.admin, self._role.worker)
+        try:
+            async with asyncio.timeout(2.0):
+                await ask(path, "POST", "/stop")
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            log.warning("nobody to take over from", admin=path, reason=str(error))
+        else:
+            log.info("taking over: the former process drains", admin=path)
+
+    def stop(self) -> None:
+        """Begin the drain."""
+        self.server.should_exit = True
+
+    def _hang_up(self) -> None:
+        self._reloading = asyncio.create_task(self.reload(), name="reload")
+
+    async def reload(self) -> str:
+        """Read the configuration again; keep the last good one and say why, where it cannot be used."""
+        try:
+            loaded = await asyncio.to_thread(self._source)
+            _check_fixed(self.config, loaded.config)
+        except PenstockError as error:
+            log.error("reload refused, the last good configuration stays", problem=error.sentence())
+            self.line.metrics.count("penstock_config_reloads", "refused")
+            return error.sentence()
+        self.config = loaded.config
+        retiring = self.line.fleet.reload(loaded.config)
+        self.line.adopt(loaded.config)
+        await retiring
+        self.line.metrics.count("penstock_config_reloads", "done")
+        log.info("configuration reloaded", aliases=list(loaded.config.aliases))
+        return ""
+
+
+async def _started(servers: list[_Server]) -> None:
+    while not all(server.started or server.should_exit for server in servers):
+        await asyncio.sleep(0.005)
+
+
+async def _tick(line: Line, servers: list[_Server]) -> None:
+    while True:
+        await asyncio.sleep(TICK)
+        line.tick()
+        now = time.monotonic()
+        for server in servers:
+            server.expire(now)
+
+
+_FIXED = ("listen", "listen_metrics", "state", "admin", "tls", "workers", "http", "log")
+
+
+def _check_fixed(old: Config, new: Config) -> None:
+    changed = [name for name in _FIXED if getattr(old, name) != getattr(new, name)]
+    if changed:
+        msg = f"Reloading: {', '.join(changed)} cannot change while the process runs."
+        raise ConfigError(msg, hint="Start a new process with `penstock serve --takeover`; it replaces this one.")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with a drain that loses nothing."""
+
+    def __init__(self, settings: uvicorn.Config, line: Line, config: Config, *, ops: bool = False) -> None:
+        super().__init__(settings)
+        self._line = line
+        self._drain = config.limits.drain
+        self._workers = config.workers
+        self._ops = ops
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT begin the drain; a second SIGINT ends it. The process then ends with status 0."""
+        if self._ops:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told, number)
+        yield
+
+    def _told(self, number: int) -> None:
+        if self.should_exit and number == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+
+    def expire(self, now: float) -> None:
+        """Close connections whose deadline has passed."""
+        for connection in [one for one in self.server_state.connections if getattr(one, "deadline", now + 1) <= now]:
+            connection.expire()  # type: ignore[union-attr]  # every connection here is a Guard
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Turn away, finish, break off, close."""
+        if self._ops:
+            await self._close_listeners(sockets or [])
+            self._close_connections()
+            return
+        self._line.draining = True
+        log.info("draining", seconds=self._drain, active=len(self._line.active))
+        await self._close_listeners(sockets or [])
+        deadline = time.monotonic() + self._drain
+        while self.server_state.connections and time.monotonic() < deadline and not self.force_exit:
+            self._close_idle(time.monotonic())
+            await asyncio.sleep(TICK)
+        if self._line.active:
+            log.warning("drain deadline passed", broken_off=len(self._line.active))
+            self._line.break_off()
+            await asyncio.sleep(FLUSH)
+        self._close_connections()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
+
+    async def _close_listeners(self, sockets: list[socket.socket]) -> None:
+        for sock in sockets:
+            listen.turn_away(sock, self._workers)
+        # What the kernel accepted before is taken in by the loop in its next rounds.
+        for _ in range(5):
+            await asyncio.sleep(TICK / 5)
+        for server in self.servers:
+            server.close()
+        for sock in sockets:
+            sock.close()
+
+    def _close_idle(self, now: float) -> None:
+        for connection in list(self.server_state.connections):
+            since = getattr(connection, "idle_since", None)
+            if since is not None and now - since > LINGER:
+                connection.transport.close()
+
+    def _close_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.close()
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop where it exists."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def serve(config: Config, *, source: Source, role: Role = ALONE) -> int:
+    """Run one gateway process in the foreground; its exit status. Raises `ConfigError` for what cannot start."""
+    logs.configure(config.log)
+    shared = role.takeover or config.workers > 1
+    sockets = listen.bind(config.listen, takeover=shared)
+    ops = listen.bind(config.listen_metrics, takeover=shared)
+    try:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(Gateway(config, source, role).run(sockets, ops))
+    finally:
+        for sock in (*sockets, *ops):
+            sock.close()
+    return 0

@@ -1,0 +1,116 @@
+"""Several gateway processes on the same addresses: started, watched, restarted and stopped together.
+
+Each worker is a whole gateway process with its own sockets (SO_REUSEPORT); the kernel spreads connections over them.
+What they share is the configuration file, the state database and each other's numbers (peers.py); slots, queues and
+breakers are per worker. This process only watches.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+import structlog
+
+from penstock.config import Config
+from penstock.gateway import logs
+from penstock.gateway.server import Role, Source, serve
+
+log = structlog.stdlib.get_logger("penstock.workers")
+
+POLL = 0.2
+FIRST_REST = 0.5
+LONGEST_REST = 30.0
+STEADY = 60.0
+
+
+def run(config: Config, *, source: Source, worker: int = -1, takeover: bool = False, announce: bool = False) -> int:
+    """Serve with as many workers as the configuration says; blocks, returns the exit status."""
+    if config.workers == 1 or worker >= 0:
+        role = Role(worker=max(worker, 0), takeover=takeover, announce=announce and worker <= 0)
+        return serve(config, source=source, role=role)
+    logs.configure(config.log)
+    return _Watch(config, takeover=takeover).run()
+
+
+class _Worker:
+    def __init__(self, number: int, takeover: bool) -> None:  # noqa: FBT001 - one flag, passed on
+        self._number = number
+        self._rest = FIRST_REST
+        self._due = 0.0
+        self._began = time.monotonic()
+        self.process = self._start(takeover=takeover)
+
+    def _start(self, *, takeover: bool) -> subprocess.Popen[bytes]:
+        arguments = [argument for argument in sys.argv[1:] if argument != "--takeover"]
+        command = [sys.executable, "-m", "penstock.gateway", *_config_arguments(arguments), "--worker", str(self._number)]
+        return subprocess.Popen([*command, "--takeover"] if takeover else command)  # noqa: S603 - our own module
+
+    def look(self, now: float) -> None:
+        """Start it again, after a pause, when it has died."""
+        status = self.process.poll()
+        if status is None:
+            self._rest = FIRST_REST if now - self._began > STEADY else self._rest
+            return
+        if not self._due:
+            log.error("worker died", worker=self._number, status=status, again_in=self._rest)
+            self._due = now + self._rest
+            self._rest = min(self._rest * 2, LONGEST_REST)
+        elif now >= self._due:
+            self._due = 0.0
+            self._began = now
+            self.process = self._start(takeover=False)
+
+
+def _config_arguments(arguments: list[str]) -> list[str]:
+    for index, argument in enumerate(arguments):
+        if argument == "--config" and index + 1 < len(arguments):
+            return ["--config", arguments[index + 1]]
+        if argument.startswith("--config="):
+            return [argument]
+    return []
+
+
+class _Watch:
+    def __init__(self, config: Config, *, takeover: bool) -> None:
+        self._config = config
+        self._takeover = takeover
+        self._stopping = False
+        self._workers: list[_Worker] = []
+
+    def run(self) -> int:
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGHUP, self._pass_on)
+        self._workers = [_Worker(number, self._takeover) for number in range(self._config.workers)]
+        while not self._stopping:
+            time.sleep(POLL)
+            for worker in self._workers:
+                worker.look(time.monotonic())
+        return self._end()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._stopping = True
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        for worker in self._workers:
+            if worker.process.poll() is None:
+                os.kill(worker.process.pid, number)
+
+    def _end(self) -> int:
+        for worker in self._workers:
+            if worker.process.poll() is None:
+                worker.process.terminate()
+        deadline = time.monotonic() + self._config.limits.drain + 10
+        for worker in self._workers:
+            try:
+                worker.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+        return 0

@@ -1,0 +1,1 @@
+"""What must outlast the process: one small database, SQLite by default."""
