@@ -1,12 +1,37 @@
-"""The command line: one file per verb, gathered here."""
+"""The command line: one file per verb, gathered here.
+
+stdout is for what was asked for, stderr for progress and errors. Exit codes: 0 done, 1 failed, 2 a wrong option or a
+configuration that cannot be used, 130 interrupted.
+"""
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
-from penstock import __version__
+from penstock.cli.chat import chat
+from penstock.cli.explain import explain_config
+from penstock.cli.models import models
+from penstock.cli.screen import complain
+from penstock.cli.serve import serve
+from penstock.cli.up import up
+from penstock.cli.version import version
+from penstock.errors import ConfigError, PenstockError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+FAILED = 1
+UNUSABLE = 2
+INTERRUPTED = 130
+
+SERVE, ASK, LOOK = "Serve", "Ask", "Look"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.callback()
@@ -14,12 +39,20 @@ def root() -> None:
     """One endpoint that speaks OpenAI and Ollama in front of your own engines."""
 
 
-@app.command()
-def version() -> None:
-    """Print the version."""
-    typer.echo(__version__)
+app.command("up", rich_help_panel=SERVE)(up)
+app.command("serve", rich_help_panel=SERVE)(serve)
+app.command("chat", rich_help_panel=ASK)(chat)
+app.command("models", rich_help_panel=ASK)(models)
+app.command("explain-config", rich_help_panel=LOOK)(explain_config)
+app.command("version", rich_help_panel=LOOK)(version)
 
 
 def main() -> None:
     """Entry point of the `penstock` script."""
-    app()
+    try:
+        app()
+    except PenstockError as error:
+        complain(error)
+        sys.exit(UNUSABLE if isinstance(error, ConfigError) else FAILED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

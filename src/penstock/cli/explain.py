@@ -1,0 +1,69 @@
+"""`penstock explain-config`: every value of the configuration and where it came from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from penstock.cli.screen import note, out, print_json, step
+from penstock.config_schema import json_schema
+from penstock.config_text import shown
+from penstock.gateway.discover import models
+from penstock.shape import Path as Where
+from penstock.shape import Plain, dotted
+from penstock.sources import load
+
+
+def explain_config(
+    *,
+    config: Annotated[
+        Path | None, typer.Option(help="The file; else PENSTOCK_CONFIG names it.", metavar="FILE")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="The JSON Schema of penstock.yaml instead.")] = False,
+) -> None:
+    """Print every value of the configuration and where it came from.
+
+    With nothing configured it looks for engines on this machine, as a start would.
+    """
+    if schema:
+        out.file.write(json_schema())
+        return
+    with step("reading the configuration"):
+        loaded = load(config, os.environ, models)
+    values = shown(loaded.config)
+    if as_json:
+        print_json({"config": values, "origin": loaded.origin, "notes": loaded.notes})
+        return
+    rows = [(dotted(path), text, loaded.origin.get(dotted(path), "default")) for path, text in _leaves(values, ())]
+    # Columns by hand: a table that is cut or folded at the screen's edge cannot be searched.
+    first, second = (max(len(row[column]) for row in rows) + 2 for column in (0, 1))
+    for where, text, origin in rows:
+        style = "dim" if origin == "default" else ""
+        out.print(Text.assemble((where.ljust(first), style), (text.ljust(second), style or "bold"), (origin, style)))
+    for line in loaded.notes:
+        note(line)
+
+
+def _leaves(value: Plain, path: Where) -> list[tuple[Where, str]]:
+    if isinstance(value, dict) and value:
+        return [leaf for name, one in value.items() for leaf in _leaves(one, (*path, name))]
+    if isinstance(value, list) and value:
+        return [leaf for index, one in enumerate(value) for leaf in _leaves(one, (*path, index))]
+    return [(path, _spelled(value))]
+
+
+def _spelled(value: Plain) -> str:
+    match value:
+        case None | "":
+            return "-"
+        case bool():
+            return "true" if value else "false"
+        case dict() | list():
+            return "none"
+        case _:
+            return str(value)

@@ -1,0 +1,101 @@
+"""What `penstock up` starts: the configuration it comes to, written where the gateway reads it.
+
+`--model` means the embedded engine with that model and nothing else; without it, everything load() knows counts: a file,
+the environment, engines on this machine, the bundled model.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from penstock.address import parse_address
+from penstock.cli.screen import err, step
+from penstock.config import GUIDE, Alias, Backend, Config, Loaded, Target
+from penstock.config_text import as_yaml
+from penstock.consistency import mistakes_of
+from penstock.engine.choice import chosen_file, is_path
+from penstock.errors import ConfigError
+from penstock.gateway.discover import models
+from penstock.gateway.listen import bind
+from penstock.shape import dotted
+from penstock.sources import load
+from penstock.types import Kind
+
+FOLDER: Final = Path("state")
+WRITTEN: Final = FOLDER / "up.yaml"
+LOG: Final = FOLDER / "up.log"
+SLOTS: Final = 4
+
+
+def configured(model: str | None, port: int | None) -> Loaded:
+    """The tree to start with; every address in it is free when this returns."""
+    if model is None:
+        with step("looking for engines on this machine"):
+            loaded = load(None, os.environ, models)
+    else:
+        loaded = _embedded(model)
+    config = _listening(loaded.config, port)
+    for taken in bind((*config.listen, *config.listen_metrics), takeover=False):
+        taken.close()
+    return msgspec.structs.replace(loaded, config=config)
+
+
+def write(config: Config) -> Path:
+    """state/up.yaml, readable by its owner alone."""
+    try:
+        FOLDER.mkdir(mode=0o700, exist_ok=True)
+        WRITTEN.touch(mode=0o600)
+        WRITTEN.write_text(f"# Written by `penstock up` at every start.\n{as_yaml(config)}", encoding="utf-8")
+    except OSError as problem:
+        raise ConfigError(
+            f"Writing {WRITTEN.resolve()}: {problem.strerror}.",
+            hint="Start `penstock up` in a folder that you may write to.",
+        ) from None
+    return WRITTEN
+
+
+def _embedded(model: str) -> Loaded:
+    """One embedded backend and one alias. The alias is what was asked for, without a path or an ending."""
+    file = GUIDE if model == GUIDE else str(_file(model))
+    name = Path(file).stem if is_path(model) else model
+    backend = Backend(kind=Kind.EMBEDDED, model=file, slots=SLOTS)
+    alias = Alias(targets=(Target(backends=("local",), model=name),))
+    bare = load(None, {name: os.environ[name] for name in ("PENSTOCK_LISTEN", "PENSTOCK_STATE") if name in os.environ})
+    config = msgspec.structs.replace(bare.config, backends={"local": backend}, aliases={name: alias})
+    for path, text in mistakes_of(config):
+        raise ConfigError(f"Serving {model}: {dotted(path)}: {text}.", hint="Rename the file, then try again.")
+    return Loaded(config=config, origin={}, notes=bare.notes)
+
+
+def _file(model: str) -> Path:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(f"downloading {model}", total=None, visible=False)
+
+        def tell(here: int, whole: int) -> None:
+            progress.update(task, completed=here, total=whole or None, visible=True)
+
+        return chosen_file(model, os.environ, tell)
+
+
+def _listening(config: Config, port: int | None) -> Config:
+    """With `--port` in place of the first address' port."""
+    if port is None:
+        return config
+    first, *others = config.listen
+    listen = (str(parse_address(first)._replace(port=port)), *others)
+    changed = msgspec.structs.replace(config, listen=listen)
+    for _, text in mistakes_of(changed):
+        raise ConfigError(f"Listening on {', '.join(listen)}: {text}.", hint="Choose another --port.")
+    return changed
