@@ -67,7 +67,9 @@ class Admin:
             beside.replace(self._path)
         except OSError as error:
             msg = f"Opening the admin socket {self._path}: {error.strerror or error}."
-            raise ConfigError(msg, hint="`admin` in penstock.yaml names it; its path may have about 100 characters.") from None
+            raise ConfigError(
+                msg, hint="`admin` in penstock.yaml names it; its path may have about 100 characters."
+            ) from None
         return sock
 
     async def stop(self) -> None:

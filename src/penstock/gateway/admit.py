@@ -40,13 +40,13 @@ class Alias:
 class Admission:
     """All queues of one process."""
 
-    def __init__(self, slots: dict[str, int], queue: int) -> None:
-        self.aliases = {name: Alias(limit) for name, limit in slots.items()}
-        self._limit = queue
+    def __init__(self) -> None:
+        self.aliases: dict[str, Alias] = {}
+        self._limit = 0
         self.waiting = 0
 
     def reshape(self, slots: dict[str, int], queue: int) -> None:
-        """Take new limits; running and waiting requests stay where they are."""
+        """Take limits, at first or anew; running and waiting requests stay where they are."""
         self._limit = queue
         for name, limit in slots.items():
             self.aliases.setdefault(name, Alias(limit)).slots = limit

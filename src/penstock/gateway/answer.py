@@ -40,15 +40,17 @@ class MissingRoute(EngineFault):
 def fault_of(status: int, message: str, backend: str, retry_after: int | None) -> EngineFault | None:
     """The backend's fault behind an error status; None where the caller is to blame and shall read it."""
     said = f"it answered {status}: {message[:500]}"
-    if status == 404:  # noqa: PLR2004 - two meanings of one status, told apart by the words (W31)
+    if status == 404:
         return NotLoaded(said) if "model" in message.lower() else MissingRoute(said)
     if status in {405, 501}:
         return MissingRoute(said)
-    if status == 429:  # noqa: PLR2004
+    if status == 429:
         return RateLimited(said, retry_after=retry_after)
     if status in {401, 403}:
-        return EngineRefused(f"it refuses the key we send ({status})", hint=f"Check key_env of the backend {backend!r}.")
-    if status == 408 or status >= 500:  # noqa: PLR2004
+        return EngineRefused(
+            f"it refuses the key we send ({status})", hint=f"Check key_env of the backend {backend!r}."
+        )
+    if status == 408 or status >= 500:
         return EngineRefused(said, retry_after=retry_after)
     return None
 
@@ -68,7 +70,7 @@ def unfit(
     status: int, headers: Mapping[bytes, bytes], *, stream: bool, wire: Wire, operation: Operation
 ) -> EngineFault | None:
     """Why the head of a non-error answer cannot be one to what we asked."""
-    if status >= 300:  # noqa: PLR2004
+    if status >= 300:
         return BrokenAnswer(f"it answered {status}, a redirect, to an API request")
     if headers.get(b"content-encoding", b"identity") != b"identity":
         return BrokenAnswer("it compressed an answer that was not to be compressed")

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.errors import BadRequest, PenstockError, TooLarge, UnknownRoute, Unsupported, WrongMethod
 from penstock.gateway import catalogue, metrics, readiness
@@ -56,12 +56,13 @@ def build(line: Line, peers: Peers) -> ASGIApp:
         Route("/api/tags", handlers.guarded(handlers.tags), methods=["GET", "HEAD"]),
         Route("/api/ps", handlers.guarded(handlers.ps), methods=["GET"]),
         Route("/api/show", handlers.guarded(handlers.show), methods=["POST"]),
-        *(Route(path, handlers.guarded(_not_served(path, hint)), methods=_METHODS) for path, hint in NOT_SERVED.items()),
+        *(
+            Route(path, handlers.guarded(_not_served(path, hint)), methods=_METHODS)
+            for path, hint in NOT_SERVED.items()
+        ),
         *(_ModelMount(path.decode(), ModelRoute(line, route)) for path, route in ROUTES.items()),
     ]
-    app = Starlette(
-        routes=routes, exception_handlers={404: _no_route, 405: _no_method, PenstockError: _refused(line)}
-    )
+    app = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_method, PenstockError: _refused(line)})
     return _Envelope(app, line)
 
 
@@ -109,7 +110,7 @@ class _Envelope:
             await self._preflight(headers, scope)(scope, receive, send)
             return
 
-        async def enveloped(message: msgspec.Raw) -> None:
+        async def enveloped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 names = {name for name, _ in message["headers"]}
                 if b"x-penstock-request-id" not in names:

@@ -7,6 +7,7 @@ themselves in and out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -59,12 +60,15 @@ class Backend:
         self.sighting = Sighting({})
         self.cannot_load: dict[str, str] = {}
         self._connect = connect
-        self._origin: Origin | None = None if settings.kind is Kind.EMBEDDED else Origin(settings.url, connect_timeout=connect)
+        self._origin: Origin | None = (
+            None if settings.kind is Kind.EMBEDDED else Origin(settings.url, connect_timeout=connect)
+        )
         self.key_header = _key_header(settings.key_env)
         self._child: Child | None = None
         self._embedder: Backend | None = None
         self._waiting: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._idle: asyncio.Event | None = None
         self._stopped = False
 
     @property
@@ -76,6 +80,24 @@ class Backend:
     def free(self) -> bool:
         """Whether it may be given one more request."""
         return self.busy < self.settings.slots
+
+    def take(self, now: float) -> None:
+        """One request more."""
+        self.busy += 1
+        self.breaker.begin(now)
+
+    def give(self) -> None:
+        """One less."""
+        self.busy -= 1
+        self.breaker.released()
+        if not self.busy and self._idle is not None:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Until it carries nothing of ours; for one that takes nothing more."""
+        if self.busy:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
 
     @property
     def load(self) -> Load:
@@ -277,7 +299,7 @@ class Fleet:
 
 
 async def _retire(backend: Backend, limit: float) -> None:
-    until = time.monotonic() + limit
-    while backend.busy and time.monotonic() < until:
-        await asyncio.sleep(0.2)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit):
+            await backend.idle()
     await backend.stop()

@@ -30,7 +30,7 @@ class Guard(HttpToolsProtocol):
     _head_size = 0
     _in_head = True
 
-    def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def,override] # noqa: ANN001 - uvicorn narrows it
+    def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - uvicorn narrows it
         """A new connection has as long for its first head as an idle one for its next."""
         super().connection_made(transport)
         now = self.idle_since = time.monotonic()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from penstock.errors import PenstockError, TooLarge
 from penstock.gateway.guard import NEVER, Guard
@@ -44,7 +44,7 @@ class HotLane(Guard):
     _head = b""
     _last_one = False
 
-    def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def,override] # noqa: ANN001 - uvicorn narrows it
+    def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - uvicorn narrows it
         """Nothing is being read or answered yet."""
         super().connection_made(transport)
         self._ahead = deque()
@@ -122,7 +122,8 @@ class HotLane(Guard):
         super().on_headers_complete()
 
     def _busy_cold(self) -> bool:
-        return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's annotation forgets that it begins as None
+        return bool(self.pipeline) or (cycle is not None and not cycle.response_complete)
 
     def _check_length(self, length: bytes | None) -> None:
         if length is not None and int(length) > self.line.limits.body:
@@ -130,7 +131,9 @@ class HotLane(Guard):
 
     def _too_long(self) -> TooLarge:
         limit = self.line.limits.body
-        return TooLarge(f"Reading the request: its body passes the limit of {limit} bytes.", hint="limits.body sets it.")
+        return TooLarge(
+            f"Reading the request: its body passes the limit of {limit} bytes.", hint="limits.body sets it."
+        )
 
     def _refuse_unread(self, parsed: Parsed, path: str, error: PenstockError) -> None:
         """Refuse before the body is read: nothing after it on this connection can be told from it."""
@@ -157,12 +160,10 @@ class HotLane(Guard):
     def _done(self) -> None:
         parsed, self._current = self._current, None
         self.server_state.total_requests += 1
-        if parsed is None or not parsed.keep_alive or self._last_one or self.line.draining:
-            if not self._ahead:
-                self.transport.close()
-                return
         if self._ahead:
             self._begin(self._ahead.popleft())
+        elif parsed is None or not parsed.keep_alive or self._last_one or self.line.draining:
+            self.transport.close()
         else:
             self.rest()
 
@@ -248,5 +249,3 @@ class HotLane(Guard):
     def shutdown(self) -> None:
         """The server drains: finish what is being answered, close what is idle."""
         # The server's drain closes idle connections itself, a moment later: their clients may be about to send.
-
-

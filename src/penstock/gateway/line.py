@@ -21,10 +21,9 @@ from penstock.errors import Forbidden, Unsupported
 from penstock.gateway.admit import Admission
 from penstock.gateway.aliases import Names
 from penstock.gateway.auth import Keyring
-from penstock.gateway.fleet import Backend, Fleet
-from penstock.gateway.metrics import Labels, Metrics, Snapshot
 from penstock.gateway.breaker import State as BreakerState
-from penstock.gateway.fleet import State
+from penstock.gateway.fleet import Backend, Fleet, State
+from penstock.gateway.metrics import Labels, Metrics, Snapshot
 from penstock.gateway.record import Records
 from penstock.gateway.request import Request
 from penstock.gateway.route import Candidate
@@ -70,6 +69,7 @@ class Line:
         self.fleet = fleet
         self.records = records
         self.metrics = Metrics()
+        self.admission = Admission()
         self.active: set[Request] = set()
         self.draining = False
         """Shutting down: every answer closes its connection, so that clients open their next one elsewhere."""
@@ -87,10 +87,7 @@ class Line:
         self.names = Names(config.aliases, config.default_alias)
         self._origins = frozenset(config.cors)
         slots = {name: alias.slots for name, alias in config.aliases.items()}
-        if hasattr(self, "admission"):
-            self.admission.reshape(slots, config.limits.queue)
-        else:
-            self.admission = Admission(slots, config.limits.queue)
+        self.admission.reshape(slots, config.limits.queue)
 
     def open(self, route: Route, headers: Mapping[bytes, bytes]) -> Request:
         """The step before any body is read: who asks, and from where."""

@@ -38,7 +38,9 @@ def _bind(address: Address, *, takeover: bool) -> socket.socket:
     except OSError as error:
         sock.close()
         msg = f"Listening on {address}: {error.strerror or error}."
-        raise ConfigError(msg, hint="Another user's process may hold the port; --takeover replaces only our own.") from None
+        raise ConfigError(
+            msg, hint="Another user's process may hold the port; --takeover replaces only our own."
+        ) from None
     return sock
 
 

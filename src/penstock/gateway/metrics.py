@@ -15,7 +15,26 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 Labels = tuple[str, ...]
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+SECONDS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+)
 
 COUNTERS: dict[str, tuple[str, Labels]] = {
     "penstock_requests": ("Requests answered or refused.", ("alias", "backend", "operation", "status")),
@@ -139,6 +158,8 @@ def _expose(
     for status, count in one.statuses.items():
         _add(counters["penstock_requests"], (alias, backend, operation, str(status)), count)
         _add(counters["tensafe_vllm_requests"], (str(status),), count)
+    if not backend:
+        return
     _add(counters["penstock_tokens"], (alias, backend, "prompt"), one.prompt_tokens)
     _add(counters["penstock_tokens"], (alias, backend, "completion"), one.completion_tokens)
     _add(counters["tensafe_vllm_tokens_generated"], (), one.completion_tokens)

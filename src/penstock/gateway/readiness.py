@@ -44,9 +44,7 @@ class AliasView(msgspec.Struct, frozen=True):
 
 def of_alias(alias: Alias, fleet: Fleet) -> AliasView:
     """Ready when its first target can answer, degraded when only a fallback can."""
-    targets = [
-        _target(fleet, name, target.model) for target in alias.targets for name in target.backends
-    ]
+    targets = [_target(fleet, name, target.model) for target in alias.targets for name in target.backends]
     return AliasView(_word(alias, fleet), targets)
 
 

@@ -58,9 +58,7 @@ class Places(Protocol):
 class Records:
     """The writer of one process: a bounded buffer and the thread that empties it."""
 
-    def __init__(
-        self, *, lines: bool, json: bool, places: Places | None = None, out: TextIO | None = None
-    ) -> None:
+    def __init__(self, *, lines: bool, json: bool, places: Places | None = None, out: TextIO | None = None) -> None:
         self.lines = lines
         self._json = json
         self._places = places

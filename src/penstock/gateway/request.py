@@ -24,6 +24,7 @@ from penstock.errors import (
     BrokenAnswer,
     EngineFault,
     EngineTimeout,
+    NotLoaded,
     Overloaded,
     PenstockError,
     RateLimited,
@@ -87,7 +88,7 @@ class Request:
 
     __slots__ = (
         "_affinity", "_alias", "_begun", "_call", "_candidate", "_candidates", "_client", "_dropped", "_error", "_exchange",
-        "_fallback", "_heads", "_held", "_held_size", "_last", "_pairing", "_paused", "_queued", "_reader", "_retry_after", "_size",
+        "_fallback", "_heads", "_held", "_held_size", "_last", "_pairing", "_paused", "_queued", "_reader", "_retry_after", "_since", "_size",
         "_status", "_taken", "_trace", "_trail", "_waiting_for", "alias_name", "attempts", "backend", "caller",
         "deadline", "id", "line", "phase", "route", "timing", "total",
     )  # fmt: skip
@@ -126,7 +127,7 @@ class Request:
         self._trail: list[str] = []
         self._fallback = ""
         self._dropped = b""
-        self._queued = 0.0
+        self._queued = self._since = 0.0
         self._trace = trace.continued(headers.get(b"traceparent"))
 
     # ── from the lane ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -219,10 +220,10 @@ class Request:
 
     def _queue(self) -> None:
         self.phase = Phase.QUEUED
-        self._queued = time.monotonic()
-        self.deadline = min(self.total, self._queued + self.line.limits.queue_wait)
-        if self.line.admission.enter(self):
-            self._queued = 0.0
+        self._since = 0.0
+        if not self.line.admission.enter(self):
+            self._since = time.monotonic()
+            self.deadline = min(self.total, self._since + self.line.limits.queue_wait)
 
     def try_start(self) -> bool:
         """Take the best candidate that has a slot; False to go on waiting. Called by admission."""
@@ -245,10 +246,9 @@ class Request:
         return True
 
     def _attempt(self, backend: Backend, candidate: Candidate) -> None:
-        if self._queued:
-            waited = time.monotonic() - self._queued
-            self.line.metrics.queued(self.alias_name, waited)
-            self._queued = waited
+        if self.phase is Phase.QUEUED and self._since:
+            self._queued += time.monotonic() - self._since
+            self.line.metrics.queued(self.alias_name, self._queued)
         self.attempts += 1
         if candidate.rank:
             self._note_fallback(backend)
@@ -259,8 +259,7 @@ class Request:
         self._held_size = self._size = self._status = 0
         self._retry_after = None
         self._error.clear()
-        backend.busy += 1
-        backend.breaker.begin(time.monotonic())
+        backend.take(time.monotonic())
         self.line.admission.aliases[self.alias_name].busy += 1
         self._taken = True
         self._dispatch(backend)
@@ -437,7 +436,7 @@ class Request:
     # ── failure and fallback ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _engine_refused(self) -> None:
-        """The engine answered with an error status: whose fault is it?"""
+        """The engine answered with an error status; find out whose fault it is."""
         backend, call = self.backend, self._call
         if backend is None or call is None:
             return
@@ -449,7 +448,7 @@ class Request:
             body = refusal.translated(call.face, backend.wire, self._status, body)
             self._answer(body, "application/json", status=self._status)
             return
-        if isinstance(fault, answer.NotLoaded):
+        if isinstance(fault, NotLoaded):
             backend.suspect()
         elif isinstance(fault, answer.MissingRoute):
             self._candidates = [one for one in self._candidates if one.backend != backend.name]
@@ -487,7 +486,7 @@ class Request:
         name = backend.name if backend is not None else ""
         self.line.metrics.count("penstock_streams_broken", self.alias_name, name, fault.reason)
         title = backend.kind.title if backend is not None else "The engine"
-        log.warning(f"{title} failed: {fault.message}; the stream ended in an error", request=self.id.decode())
+        log.warning("%s failed: %s; the stream ended in an error", title, fault.message, request=self.id.decode())
         self._close(200, outcome="broken", error=fault.message)
 
     def _note_fallback(self, backend: Backend) -> None:
@@ -499,7 +498,7 @@ class Request:
             self.line.metrics.count("penstock_fallback", first.name, backend.name, reason)
         self._fallback = reason
         log.warning(
-            f"{first.kind.title} failed: {cause}, trying {backend.kind.title}",
+            "%s failed: %s, trying %s", first.kind.title, cause, backend.kind.title,
             request=self.id.decode(), alias=self.alias_name, to=backend.name, reason=reason,
         )  # fmt: skip
 
@@ -576,8 +575,7 @@ class Request:
         if not self._taken or self.backend is None:
             return
         self._taken = False
-        self.backend.busy -= 1
-        self.backend.breaker.released()
+        self.backend.give()
         self.line.admission.aliases[self.alias_name].busy -= 1
         if wake:
             self.line.admission.wake()
@@ -631,7 +629,7 @@ class Request:
             prompt_tokens=usage.prompt_tokens if usage is not None else 0,
             completion_tokens=usage.completion_tokens if usage is not None else 0,
             first_token=(timing.first - timing.arrived) / 1e9 if timing.first else 0.0,
-            queued=self._queued if self.attempts else 0.0,
+            queued=self._queued,
             attempts=self.attempts,
             fallback=self._fallback,
             finish=(reader.finish_reason or "") if reader is not None else "",

@@ -94,7 +94,8 @@ class Gateway:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
         admin = Admin(socket_path(config.admin, self._role.worker), line, self.reload, self.stop)
         try:
-            await _started(servers)
+            for server, task in zip(servers, tasks, strict=True):
+                await asyncio.wait([task, asyncio.ensure_future(server.up.wait())], return_when=asyncio.FIRST_COMPLETED)
             await self._retire_predecessor()
             await admin.start()
             self._announce(sockets)
@@ -157,7 +158,7 @@ class Gateway:
             loaded = await asyncio.to_thread(self._source)
             _check_fixed(self.config, loaded.config)
         except PenstockError as error:
-            log.error("reload refused, the last good configuration stays", problem=error.sentence())
+            log.warning("reload refused, the last good configuration stays", problem=error.sentence())
             self.line.metrics.count("penstock_config_reloads", "refused")
             return error.sentence()
         self.config = loaded.config
@@ -167,11 +168,6 @@ class Gateway:
         self.line.metrics.count("penstock_config_reloads", "done")
         log.info("configuration reloaded", aliases=list(loaded.config.aliases))
         return ""
-
-
-async def _started(servers: list[_Server]) -> None:
-    while not all(server.started or server.should_exit for server in servers):
-        await asyncio.sleep(0.005)
 
 
 async def _tick(line: Line, servers: list[_Server]) -> None:
@@ -202,6 +198,12 @@ class _Server(uvicorn.Server):
         self._drain = config.limits.drain
         self._workers = config.workers
         self._ops = ops
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and let it be known."""
+        await super().startup(sockets)
+        self.up.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -269,7 +271,7 @@ class _Server(uvicorn.Server):
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop where it exists."""
+    """A uvloop one where it exists."""
     try:
         import uvloop  # noqa: PLC0415 - not on Windows
     except ImportError:

@@ -301,7 +301,7 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head is whole; interim answers are skipped."""
         status = self._parser.get_status_code()
-        if status < 200:  # noqa: PLR2004 - 1xx
+        if status < 200:
             self._headers.clear()
             return
         self._status = status

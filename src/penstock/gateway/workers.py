@@ -47,7 +47,14 @@ class _Worker:
 
     def _start(self, *, takeover: bool) -> subprocess.Popen[bytes]:
         arguments = [argument for argument in sys.argv[1:] if argument != "--takeover"]
-        command = [sys.executable, "-m", "penstock.gateway", *_config_arguments(arguments), "--worker", str(self._number)]
+        command = [
+            sys.executable,
+            "-m",
+            "penstock.gateway",
+            *_config_arguments(arguments),
+            "--worker",
+            str(self._number),
+        ]
         return subprocess.Popen([*command, "--takeover"] if takeover else command)  # noqa: S603 - our own module
 
     def look(self, now: float) -> None:

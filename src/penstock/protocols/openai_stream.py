@@ -129,10 +129,11 @@ class ChatStream(_Watcher):
 
     def _watch(self, choice: _Choice) -> None:
         delta = choice.delta
-        if (delta is not None and (delta.content or delta.tool_calls or delta.reasoning)) or choice.text:
-            self._stamp()
-            self.content = True
-        elif delta is not None and (delta.reasoning_content or delta.refusal):
+        if (
+            (delta is not None and (delta.content or delta.tool_calls or delta.reasoning))
+            or choice.text
+            or (delta is not None and (delta.reasoning_content or delta.refusal))
+        ):
             self._stamp()
             self.content = True
         self._seen.add(choice.index)

@@ -132,5 +132,5 @@ def _render(face: Face, status: int, message: str, code: str | None, param: str 
         return _encode(_Ollama(message))
     if face is Face.ANTHROPIC:
         return _encode(_Anthropic(_AnthropicDetail(_ANTHROPIC_TYPES.get(status, "api_error"), message)))
-    kind = _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")  # noqa: PLR2004 - 5xx
+    kind = _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return _encode(_OpenAI(_OpenAIDetail(message, kind, param, code)))

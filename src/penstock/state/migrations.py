@@ -24,8 +24,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         1,
         "where stored answers live",
         up=(
-            "CREATE TABLE answers (id VARCHAR(200) PRIMARY KEY, backend VARCHAR(200) NOT NULL, made DOUBLE PRECISION"
-            " NOT NULL)",
+            "CREATE TABLE answers (id VARCHAR(200) PRIMARY KEY, backend VARCHAR(200) NOT NULL, made FLOAT NOT NULL)",
             "CREATE INDEX answers_made ON answers (made)",
         ),
         down=("DROP INDEX answers_made", "DROP TABLE answers"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -40,7 +41,7 @@ class Store:
             msg = f"Opening the state at {parsed.render_as_string(hide_password=True)}: {error.__cause__ or error}"
             raise ConfigError(msg, hint="`state` in penstock.yaml names it; the folder must be writable.") from error
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
