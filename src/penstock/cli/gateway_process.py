@@ -13,19 +13,24 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final, NoReturn, Self
 
+import msgspec
+
 from penstock.address import Address, parse_address
-from penstock.cli.screen import step
+from penstock.cli.screen import note, step
 from penstock.cli.talk import Gateway
-from penstock.errors import PenstockError, Unreachable
+from penstock.errors import EngineFault, PenstockError
 
 POLL: Final = 0.05
 READY_WITHIN: Final = 300.0
 """Seconds for an engine to load its model; a large GGUF file from a slow disk takes minutes."""
 LAST_LINES: Final = 12
+SIGNALLED: Final = 128
+"""What a shell adds to the number of the signal that ended a process."""
 GRACE: Final = 5.0
 """Seconds beyond the gateway's own drain limit before it is killed."""
 
@@ -46,8 +51,8 @@ class GatewayProcess:
         self._deadline = self._began + READY_WITHIN
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own module, in our own interpreter
-                [sys.executable, "-P", "-m", "penstock.gateway", "--config", str(config)],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-P", "-m", "penstock.gateway.leash", "--config", str(config)],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
                 process_group=0,
@@ -82,25 +87,25 @@ class GatewayProcess:
             line += piece
         return parse_address(json.loads(line.splitlines()[0])["listen"][0])
 
-    def wait_until_ready(self, gateway: Gateway) -> float:
-        """Seconds from its start until /ready answered 200. NotStarted, with the log's end, where that does not come."""
-        while time.monotonic() < self._deadline:
-            try:
-                status = gateway.get("/ready", silence=2).status
-            except Unreachable:
-                status = 0
-            if status == 200:
+    def wait_until_ready(self, gateway: Gateway, alias: str) -> float:
+        """Seconds from its start until the alias can be served; NotStarted where that does not come."""
+        told = ""
+        while time.monotonic() < self._deadline and not self._ended_within(POLL):
+            view = _look(gateway, alias)
+            if view.readiness in {"ready", "degraded"}:
                 return time.monotonic() - self._began
-            if self._ended_within(POLL):
-                break
+            if view.hopeless:
+                raise NotStarted(f"Serving {alias}: {view.reason}", hint=f"The whole log is {self._log}.")
+            if view.readiness != "starting" and view.reason != told:
+                told = view.reason
+                note(f"{alias} is {view.readiness}: {told}")
         raise self._not_started()
 
     def wait(self) -> int:
         """Until it ends by itself or we are interrupted; its exit code."""
-        try:
-            return self._process.wait()
-        except KeyboardInterrupt:
-            return self.stop()
+        with suppress(KeyboardInterrupt):
+            self._process.wait()
+        return self.stop()
 
     def stop(self) -> int:
         """Tells it to let running requests end and to stop; its exit code. A second Ctrl-C kills it."""
@@ -112,9 +117,11 @@ class GatewayProcess:
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
                 self._process.kill()
                 self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
-        return self._process.returncode
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
+        code = self._process.returncode
+        return code if code >= 0 else SIGNALLED - code
 
     def _not_started(self) -> NotStarted:
         ended = self._ended_within(GRACE) if time.monotonic() < self._deadline else False
@@ -131,6 +138,37 @@ class GatewayProcess:
     def _last_words(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
         return "".join(f"\n  {line}" for line in lines)
+
+
+class _Target(msgspec.Struct):
+    backend: str = ""
+    kind: str = ""
+    reason: str = ""
+
+
+class _View(msgspec.Struct):
+    """What /ready says of one alias."""
+
+    readiness: str = "starting"
+    targets: list[_Target] = []
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ready, each backend in its own words."""
+        return "; ".join(f"{one.backend}: {one.reason}" for one in self.targets if one.reason)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether waiting cannot help: an engine that we start ourselves has given up, and there is no other."""
+        return self.readiness == "unavailable" and all(one.kind == "embedded" for one in self.targets)
+
+
+def _look(gateway: Gateway, alias: str) -> _View:
+    try:
+        aliases = gateway.get("/ready", silence=2).data.get("aliases")
+    except EngineFault:
+        return _View()
+    return msgspec.convert(aliases.get(alias, {}), _View) if isinstance(aliases, dict) else _View()
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from penstock.cli.screen import note, step
-from penstock.config import Loaded
 from penstock.gateway.discover import models
 from penstock.sources import load
 
@@ -25,16 +25,13 @@ def serve(
 ) -> None:
     """Run the gateway with your configuration.
 
-    SIGHUP reads it again, SIGTERM and Ctrl-C let running requests end and stop.
+    SIGHUP reads it again; SIGTERM and Ctrl-C let running requests end, then stop. One line of JSON on stdout says which
+    addresses are served, once they are.
     """
-    # Imported here, because no other verb needs the server and its libraries.
-    from penstock.gateway.workers import run  # noqa: PLC0415
-
-    def source() -> Loaded:
-        return load(config, os.environ, models)
-
     with step("reading the configuration"):
-        loaded = source()
+        loaded = load(config, os.environ, models)
     for line in loaded.notes:
         note(line)
-    raise typer.Exit(run(loaded.config, source=source, takeover=takeover))
+    arguments = [*(("--config", str(config)) if config else ()), *(("--takeover",) if takeover else ())]
+    # In place of this process: the gateway runs for months and has no use for what a command line needs.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "penstock.gateway", *arguments])  # noqa: S606 - ourselves

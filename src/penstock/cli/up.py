@@ -45,7 +45,7 @@ def up(
         with step(f"starting the gateway on {config.listen[0]}"):
             gateway = Gateway(_url(process.address(), config), os.environ.get(KEY_NAME, ""))
         with step(f"waiting for the engine behind {config.default_alias}"):
-            seconds = process.wait_until_ready(gateway)
+            seconds = process.wait_until_ready(gateway, config.default_alias)
         asked = _asked(gateway, config, once=once)
         if as_json:
             print_json(_facts(gateway, config, process.pid, seconds, asked))
