@@ -30,6 +30,8 @@ from penstock.types import Kind, Wire
 log = structlog.stdlib.get_logger("penstock.fleet")
 
 PROBE_TIMEOUT = 2.0
+FIRST_LOOK = 3.0
+"""Seconds a start waits for the first look at every backend; later ones become ready while we serve."""
 EMBEDDED_PATHS = frozenset(
     {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages"}
 )
@@ -68,6 +70,8 @@ class Backend:
         self._embedder: Backend | None = None
         self._waiting: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
+        self.seen = asyncio.Event()
+        """Set once it has been looked at, or once its process is up or has failed."""
         self._idle: asyncio.Event | None = None
         self._stopped = False
 
@@ -183,6 +187,8 @@ class Backend:
     async def _run(self) -> None:
         while True:
             await self.probe()
+            if self._origin is not None:
+                self.seen.set()
             await asyncio.sleep(self.settings.probe)
 
     async def probe(self) -> None:
@@ -223,6 +229,7 @@ class Backend:
             failed = child.state is ChildState.FAILED
             self._become(State.DOWN if failed else State.STARTING, child.last_error or child.state.value)
         if child.port is not None or child.state is ChildState.FAILED:
+            self.seen.set()
             waiting, self._waiting = self._waiting, []
             for callback in waiting:
                 callback()
@@ -244,11 +251,9 @@ class Fleet:
     async def start(self) -> None:
         """Start every backend and take a first look, so that the first request finds a known fleet."""
         self._adopt(self._settings)
-        first = [asyncio.create_task(backend.probe()) for backend in self.backends.values()]
-        if first:
-            _, late = await asyncio.wait(first, timeout=PROBE_TIMEOUT)
-            for task in late:
-                task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK):
+                await asyncio.gather(*(backend.seen.wait() for backend in self.backends.values()))
 
     async def stop(self) -> None:
         """Stop every backend."""
