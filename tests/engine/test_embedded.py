@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -121,14 +122,38 @@ def test_embeddings_need_the_second_kind_of_instance(guide_engine: Engine) -> No
     assert ask(guide_engine.port, "/v1/embeddings", {"model": "guide", "input": "water"}).status == 501
 
 
-def test_embeddings_tell_texts_apart(guide_embedder: Engine) -> None:
-    texts = ["What is the capital of France?", "What is the capital of France", "Run `penstock up`."]
-    answer = ask(guide_embedder.port, "/v1/embeddings", {"model": "guide", "input": texts}).json()
-    question, same, other = (entry["embedding"] for entry in answer["data"])
-    assert {len(vector) for vector in (question, same, other)} == {192}
-    assert math.isclose(math.hypot(*question), 1.0, rel_tol=1e-4)
-    assert math.dist(question, same) < math.dist(question, other)
-    assert answer["usage"]["prompt_tokens"] > 0
+def test_embeddings_are_unit_vectors_that_depend_on_the_text_alone(guide_embedder: Engine) -> None:
+    def vectors(*texts: str) -> list[list[float]]:
+        answer = ask(guide_embedder.port, "/v1/embeddings", {"model": "guide", "input": list(texts)}).json()
+        assert answer["usage"]["prompt_tokens"] > 0
+        return [entry["embedding"] for entry in answer["data"]]
+
+    together = vectors("What is an alias?", "Run `penstock up`.", "Grüße 🌊")
+    alone = [vectors(text)[0] for text in ("What is an alias?", "Run `penstock up`.", "Grüße 🌊")]
+    assert {len(vector) for vector in together} == {192}
+    assert all(math.isclose(math.hypot(*vector), 1.0, rel_tol=1e-4) for vector in together)
+    assert all(math.dist(one, other) < 1e-3 for one, other in zip(together, alone, strict=True))
+    assert math.dist(together[0], together[1]) > 0.1
+
+
+def test_embeddings_asked_for_at_the_same_time_do_not_mix(guide_embedder: Engine) -> None:
+    def vector(text: str) -> list[float]:
+        answer = ask(guide_embedder.port, "/v1/embeddings", {"model": "guide", "input": text}).json()
+        found: list[float] = answer["data"][0]["embedding"]
+        return found
+
+    texts = [pair.question for pair in guide_pairs("about")]
+    alone = [vector(text) for text in texts]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(vector, texts))
+    assert all(math.dist(one, other) < 1e-3 for one, other in zip(together, alone, strict=True))
+
+
+def test_a_long_text_is_embedded_in_one_piece(guide_embedder: Engine) -> None:
+    text = next(pair.answer for pair in guide_pairs("long") if pair.question.startswith("Give me a complete tour"))
+    answer = ask(guide_embedder.port, "/v1/embeddings", {"model": "guide", "input": text * 2})
+    assert answer.status == 200
+    assert answer.json()["usage"]["prompt_tokens"] > 512  # llama.cpp's own batch would be too small
 
 
 def test_it_ends_with_its_stdin() -> None:

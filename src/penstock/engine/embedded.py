@@ -79,14 +79,21 @@ def parse(arguments: Sequence[str]) -> Settings:
     parser.add_argument("--model", default=GUIDE, help="guide, or the path of a GGUF file")
     parser.add_argument("--alias", default="", help="the name under which /v1/models lists it")
     parser.add_argument("--port", type=_bounded(0, 65535), default=0, help="0 takes a free one")
-    parser.add_argument("--slots", type=_bounded(1, 256), default=4, help="requests answered at the same time")
+    parser.add_argument(
+        "--slots",
+        type=_bounded(1, 256),
+        default=4,
+        help="requests answered at the same time; always 1 with --embedding",
+    )
     parser.add_argument("--context", type=_bounded(0, 2**24), default=0, help="tokens for each slot")
     parser.add_argument("--embedding", action="store_true", help="serve /v1/embeddings instead of text")
     # One: ggml's threads spin while they wait, and two on a busy two-core machine were hundreds of times slower.
     parser.add_argument("--threads", type=_bounded(1, 256), default=1, help="threads that compute")
     given = parser.parse_args(arguments)
     alias = given.alias or (GUIDE if given.model == GUIDE else Path(given.model).stem)
-    return Settings(given.model, alias, given.port, given.slots, given.context, given.embedding, given.threads)
+    # With more slots llama.cpp mixes up the vectors of texts that share a batch (ggml-org/llama.cpp#26282; seen here too).
+    slots = 1 if given.embedding else given.slots
+    return Settings(given.model, alias, given.port, slots, given.context, given.embedding, given.threads)
 
 
 def _bounded(least: int, most: int) -> Callable[[str], int]:
