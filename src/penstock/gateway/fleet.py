@@ -70,8 +70,9 @@ class Backend:
         self._embedder: Backend | None = None
         self._waiting: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._look = asyncio.Event()
         self.seen = asyncio.Event()
-        """Set once it has been looked at, or once its process is up or has failed."""
+        """Set once it has been looked at, or its process has failed."""
         self._idle: asyncio.Event | None = None
         self._stopped = False
 
@@ -189,7 +190,10 @@ class Backend:
             await self.probe()
             if self._origin is not None:
                 self.seen.set()
-            await asyncio.sleep(self.settings.probe)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.probe):
+                    await self._look.wait()
+            self._look.clear()
 
     async def probe(self) -> None:
         """Look once."""
@@ -228,8 +232,11 @@ class Backend:
         elif not self._stopped:
             failed = child.state is ChildState.FAILED
             self._become(State.DOWN if failed else State.STARTING, child.last_error or child.state.value)
-        if child.port is not None or child.state is ChildState.FAILED:
+        if child.port is not None:
+            self._look.set()
+        if child.state is ChildState.FAILED:
             self.seen.set()
+        if child.port is not None or child.state is ChildState.FAILED:
             waiting, self._waiting = self._waiting, []
             for callback in waiting:
                 callback()
