@@ -53,7 +53,7 @@ class PassThrough:
 
     def request(self, call: Call, to: Destination) -> Outgoing:
         """The client's bytes with the backend's name for the model."""
-        body = call.body if call.model == to.model else splice.replace(call.body, {"model": _encode(to.model)})
+        body = call.body if call.model == to.model else splice.replace_present(call.body, "model", _encode(to.model))
         return Outgoing(path=call.path, body=body)
 
     def reader(self, call: Call, to: Destination, timing: Timing, clock: Clock) -> Reader:

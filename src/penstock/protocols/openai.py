@@ -67,10 +67,11 @@ class PassThrough:
 
     def request(self, call: Call, to: Destination) -> Outgoing:
         """The client's bytes with the backend's model name and, for our accounting, the usage of a stream."""
-        edits: dict[str, bytes] = {}
-        if call.model != to.model:
-            edits["model"] = _encode(to.model)
-        body = splice.replace(call.body, edits) if edits else call.body
+        body = call.body
+        if not call.model:
+            body = splice.replace(body, {"model": _encode(to.model)})
+        elif call.model != to.model:
+            body = splice.replace_present(body, "model", _encode(to.model))
         if call.stream and not call.usage_asked and call.operation in {Operation.CHAT, Operation.COMPLETION}:
             body = _ask_usage(body)
         return Outgoing(path=call.path, body=body, content_type=call.content_type)
