@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final, NoReturn, Self
@@ -101,11 +100,9 @@ class GatewayProcess:
                 note(f"{alias} is {view.readiness}: {told}")
         raise self._not_started()
 
-    def wait(self) -> int:
-        """Until it ends by itself or we are interrupted; its exit code."""
-        with suppress(KeyboardInterrupt):
-            self._process.wait()
-        return self.stop()
+    def wait(self) -> None:
+        """Until it ends by itself; KeyboardInterrupt where we are told to stop before that."""
+        self._process.wait()
 
     def stop(self) -> int:
         """Tells it to let running requests end and to stop; its exit code. A second Ctrl-C kills it."""

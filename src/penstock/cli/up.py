@@ -46,12 +46,18 @@ def up(
             gateway = Gateway(_url(process.address(), config), os.environ.get(KEY_NAME, ""))
         with step(f"waiting for the engine behind {config.default_alias}"):
             seconds = process.wait_until_ready(gateway, config.default_alias)
-        asked = _asked(gateway, config, once=once)
-        if as_json:
-            print_json(_facts(gateway, config, process.pid, seconds, asked))
-        else:
-            _tell(gateway, config, seconds, asked, once=once)
-        code = process.stop() if once else process.wait()
+        # From here on an interruption is the ordinary end.
+        try:
+            asked = _asked(gateway, config, once=once)
+            if as_json:
+                print_json(_facts(gateway, config, process.pid, seconds, asked))
+            else:
+                _tell(gateway, config, seconds, asked, once=once)
+            if not once:
+                process.wait()
+        except KeyboardInterrupt:
+            err.print()
+        code = process.stop()
     raise typer.Exit(code)
 
 

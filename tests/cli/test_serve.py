@@ -1,0 +1,47 @@
+"""`penstock serve`: the gateway in the foreground."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tests.cli.console import LIMIT, run, started
+
+GUIDE = """\
+listen: ["127.0.0.1:0"]
+backends: {local: {kind: embedded}}
+aliases: {guide: {targets: [{backends: [local], model: guide}]}}
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_serves_and_stops_when_told(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "penstock.yaml").write_text(GUIDE, encoding="utf-8")
+    with started(tmp_path, "serve", "--config", "penstock.yaml") as process:
+        assert process.stdout is not None
+        address = json.loads(process.stdout.readline())["listen"][0]
+        with urllib.request.urlopen(f"http://{address}/livez", timeout=LIMIT) as answer:
+            assert answer.status == 200
+        process.send_signal(number)
+        assert process.wait(LIMIT) == 0
+
+
+def test_a_configuration_with_mistakes_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "penstock.yaml").write_text("listn: []\nworkers: 0\n", encoding="utf-8")
+    done = run(tmp_path, "serve", "--config", "penstock.yaml")
+    assert done.code == 2
+    assert "penstock.yaml:1: listn: unknown key; did you mean 'listen'?" in done.err
+    assert "penstock.yaml:2: workers: expects a whole number, at least 1, not 0" in done.err
+    assert done.out == ""
+
+
+def test_an_address_beyond_this_machine_needs_callers(tmp_path: Path) -> None:
+    """X16, W32."""
+    public = GUIDE.replace("127.0.0.1", "0.0.0.0")
+    (tmp_path / "penstock.yaml").write_text(public, encoding="utf-8")
+    done = run(tmp_path, "serve", "--config", "penstock.yaml")
+    assert done.code == 2
+    assert "no callers are configured" in done.err

@@ -1,0 +1,143 @@
+"""`penstock up`: from nothing to two answers, and out again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from tests.cli.console import LIMIT, clean, first_document, run, started
+
+PAIRS = {
+    "What can you do?": "I can answer a few hundred short questions about Penstock",
+    "Which protocols does Penstock speak?": "The OpenAI API and the Ollama API, both on the same port.",
+}
+
+
+def port_of(url: str) -> int:
+    port = urlsplit(url).port
+    assert port is not None
+    return port
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_once_asks_both_apis_prints_and_ends(tmp_path: Path) -> None:
+    done = run(tmp_path, "up", "--once", "--model", "guide", "--port", "0")
+    assert done.code == 0, done.err
+    for question, answer in PAIRS.items():
+        assert question in done.out
+        assert answer in done.out
+    assert "guide from local" in done.out
+    assert "· starting the gateway" in done.err
+
+
+def test_json_holds_real_answers_with_real_counts(tmp_path: Path) -> None:
+    done = run(tmp_path, "up", "--once", "--json", "--model", "guide", "--port", "0")
+    assert done.code == 0, done.err
+    facts = done.data
+    assert [one["api"] for one in facts["asked"]] == ["OpenAI", "Ollama"]
+    assert {
+        one["question"]: one["answer"].startswith(PAIRS[one["question"]]) for one in facts["asked"]
+    } == dict.fromkeys(PAIRS, True)
+    assert all(one["prompt_tokens"] > 0 and one["completion_tokens"] > 0 for one in facts["asked"])
+    assert {(one["backend"], one["model"]) for one in facts["asked"]} == {("local", "guide")}
+    assert facts["models"] == ["guide"]
+
+
+def test_what_it_wrote_is_for_its_owner_alone(tmp_path: Path) -> None:
+    assert run(tmp_path, "up", "--once", "--model", "guide", "--port", "0").code == 0
+    assert stat.S_IMODE((tmp_path / "state" / "up.yaml").stat().st_mode) == 0o600
+    assert run(tmp_path, "explain-config", "--config", "state/up.yaml").code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_serves_until_it_is_told_to_stop_and_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    with started(tmp_path, "up", "--model", "guide", "--port", "0", "--json") as process:
+        port = port_of(first_document(process)["url"])
+        assert answers(port)
+        process.send_signal(number)
+        assert process.wait(LIMIT) == 0
+    assert not answers(port)
+
+
+def test_the_gateway_does_not_outlive_a_killed_starter(tmp_path: Path) -> None:
+    with started(tmp_path, "up", "--model", "guide", "--port", "0", "--json") as process:
+        pid = first_document(process)["pid"]
+        process.kill()
+        process.wait(LIMIT)
+    deadline = time.monotonic() + LIMIT
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        os.sched_yield()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_busy_port_names_who_answers_there(tmp_path: Path, guide_url: str) -> None:
+    port = port_of(guide_url)
+    done = run(tmp_path, "up", "--model", "guide", "--port", str(port))
+    assert done.code == 2
+    assert f"Listening on 127.0.0.1:{port}: the port is busy. Another Penstock answers there (process " in done.err
+    assert "--port" in done.err
+    assert done.out == ""
+
+
+def test_an_environment_with_an_engine_is_used(tmp_path: Path, guide_url: str) -> None:
+    """S0.13, S3.9: here the engine behind the documents' names is another Penstock on another port."""
+    env = {"OPENAI_BASE_URL": f"{guide_url}/v1", "VLLM_MODEL": "guide"}
+    done = run(tmp_path, "up", "--once", "--json", "--port", "0", env=env)
+    assert done.code == 0, done.err
+    assert {one["backend"] for one in done.data["asked"]} == {"openai"}
+
+
+def test_an_environment_that_leads_back_to_us_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, "up", "--once", "--port", "8123", env={"OPENAI_BASE_URL": "http://127.0.0.1:8123/v1"})
+    assert done.code == 2
+    assert "where this gateway itself listens" in done.err
+
+
+@pytest.mark.parametrize(
+    ("model", "part"),
+    [
+        ("nowhere.gguf", "there is no such file"),
+        ("what is this", "it is neither `guide`, nor a GGUF file, nor OWNER/NAME on the hub"),
+    ],
+)
+def test_a_model_that_is_not_there(tmp_path: Path, model: str, part: str) -> None:
+    done = run(tmp_path, "up", "--once", "--port", "0", "--model", model)
+    assert done.code == 2
+    assert part in done.err
+    assert "try: " in done.err
+
+
+def test_a_file_that_is_no_model_ends_with_the_engines_own_words(tmp_path: Path) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"not a model at all, whatever its name says")
+    done = run(tmp_path, "up", "--once", "--port", "0", "--model", "broken.gguf")
+    assert done.code == 1
+    assert "it is not a GGUF file" in done.err
+    assert "state/up.log" in done.err
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where the folder should be", encoding="utf-8")
+    done = run(tmp_path, "up", "--once", "--port", "0", "--model", "guide")
+    assert done.code == 2
+    assert "Start `penstock up` in a folder that you may write to." in done.err
+
+
+def test_a_port_that_is_none(tmp_path: Path) -> None:
+    assert run(tmp_path, "up", "--port", "70000").code == 2
+
+
+def test_the_tests_environment_is_clean() -> None:
+    assert "PENSTOCK_CONFIG" not in clean()
