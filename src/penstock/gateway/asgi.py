@@ -42,7 +42,11 @@ class ModelRoute:
         except PenstockError as error:
             await _refuse(send, self._line, self._route, error)
             return
-        if body is not None:
+        if body is None:
+            return
+        if scope["http_version"] == "1.0":
+            await _Collected(request, send, self._line.limits.answer).run(body, receive)
+        else:
             await _Exchange(request, send).run(body, receive)
 
 
@@ -158,3 +162,29 @@ class _Exchange:
     def end(self, data: bytes) -> None:
         """The last piece."""
         self._put({"type": "http.response.body", "body": data, "more_body": False})
+
+
+class _Collected(_Exchange):
+    """For clients of HTTP/1.0, whom ASGI has no way to stream to without chunks: the stream as one whole answer."""
+
+    def __init__(self, request: Request, send: Send, limit: int) -> None:
+        super().__init__(request, send)
+        self._limit = limit
+        self._head: tuple[int, Headers] = (200, [])
+        self._body = bytearray()
+
+    def begin(self, status: int, headers: Headers) -> None:
+        """Keep the head until the length is known."""
+        self._head = (status, headers)
+
+    def write(self, data: bytes) -> None:
+        """Collect, within the limit for answers that are held in memory."""
+        self._body += data
+        if len(self._body) > self._limit:
+            self._request.leave()
+            self._over = True
+            self._some.set()
+
+    def end(self, data: bytes) -> None:
+        """Now it is a whole answer."""
+        self.answer(*self._head, bytes(self._body) + data)

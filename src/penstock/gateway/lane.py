@@ -43,6 +43,8 @@ class HotLane(Guard):
     _ahead: deque[Parsed]
     _head = b""
     _last_one = False
+    _final: tuple[PenstockError, bytes] | None = None
+    """A refusal, and the path it is about, that ends the connection once all before it is answered."""
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - uvicorn narrows it
         """Nothing is being read or answered yet."""
@@ -139,10 +141,8 @@ class HotLane(Guard):
         """Refuse before the body is read: nothing after it on this connection can be told from it."""
         parsed.refusal = error
         parsed.body.clear()
-        if self._current is None and not self._ahead and not self._busy_cold():
-            self.url = path.encode("latin-1", "replace")
-            self.refuse_connection(error)
-        self._last_one = True
+        self.url = path.encode("latin-1", "replace")
+        self.refuse_connection(error)
 
     # ── one request at a time ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -160,18 +160,38 @@ class HotLane(Guard):
     def _done(self) -> None:
         parsed, self._current = self._current, None
         self.server_state.total_requests += 1
-        if self._ahead:
+        if parsed is None or not parsed.keep_alive:
+            self.transport.close()
+        elif self._ahead:
             self._begin(self._ahead.popleft())
-        elif parsed is None or not parsed.keep_alive or self._last_one or self.line.draining:
+        elif self._final is not None:
+            self._say_final(*self._final)
+        elif self._last_one or self.line.draining:
             self.transport.close()
         else:
             self.rest()
 
+    def refuse_connection(self, error: PenstockError) -> None:
+        """Refuse and close, after the answers to what came before."""
+        self._last_one = True
+        if self._current is None and not self._ahead and not self._busy_cold():
+            super().refuse_connection(error)
+        elif self._final is None:
+            self._final = (error, self.url)
+
+    def _say_final(self, error: PenstockError, url: bytes) -> None:
+        self.url = url
+        super().refuse_connection(error)
+
     def on_response_complete(self) -> None:
         """A cold answer is complete; requests sent ahead of it may follow."""
         super().on_response_complete()
-        if self._ahead and self._current is None and not self._busy_cold():
+        if self._current is not None or self._busy_cold():
+            return
+        if self._ahead:
             self._begin(self._ahead.popleft())
+        elif self._final is not None:
+            self._say_final(*self._final)
 
     # ── request.Client ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -215,7 +235,9 @@ class HotLane(Guard):
 
     def _closing(self) -> bool:
         parsed = self._current
-        return parsed is None or not parsed.keep_alive or self._last_one or self.line.draining
+        if parsed is None or not parsed.keep_alive:
+            return True
+        return (self._last_one or self.line.draining) and not self._ahead and self._final is None
 
     @staticmethod
     def _render(status: int, headers: Headers, framing: bytes, *, close: bool) -> bytes:
