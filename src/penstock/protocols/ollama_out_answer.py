@@ -62,6 +62,8 @@ class Piece(msgspec.Struct):
     reasoning: str | None
     calls: list[SaidCall]
     logprobs: list[Logprob] | None
+    offset: int
+    """Characters of the answer before this piece."""
 
 
 class Shape(Protocol):
@@ -126,13 +128,13 @@ class _Text:
         return None
 
     def delta(self, piece: Piece) -> Choice:
-        return Choice(text=piece.text, logprobs=_text_logprobs(piece.logprobs))
+        return Choice(text=piece.text, logprobs=_text_logprobs(piece.logprobs, piece.offset))
 
     def closing(self, reason: str) -> Choice:
         return Choice(text="", finish_reason=reason)
 
     def full(self, piece: Piece, reason: str) -> Choice:
-        return Choice(text=piece.text, logprobs=_text_logprobs(piece.logprobs), finish_reason=reason)
+        return Choice(text=piece.text, logprobs=_text_logprobs(piece.logprobs, piece.offset), finish_reason=reason)
 
 
 CHAT: Final[Shape] = _Chat()
@@ -143,7 +145,7 @@ class _Told:
     """What both readers keep of an answer."""
 
     __slots__ = (
-        "_calls", "_clock", "_created", "_model", "_new_id", "_shape", "_timing",
+        "_calls", "_clock", "_created", "_model", "_new_id", "_offset", "_shape", "_timing",
         "answer_id", "content", "finish_reason", "finished", "model", "usage",
     )  # fmt: skip
 
@@ -157,6 +159,7 @@ class _Told:
         self._new_id = new_id
         self._created = wall() // 1_000_000_000
         self._calls = 0
+        self._offset = 0
         self.usage: Usage | None = None
         self.model: str | None = None
         self.answer_id: str = shape.prefix + new_id()
@@ -179,7 +182,9 @@ class _Told:
     def _piece(self, line: Line) -> Piece:
         turn = line.message or _Turn(content=line.response, thinking=line.thinking)
         calls = [self._call(call) for call in turn.tool_calls or ()]
-        piece = Piece(text=turn.content or "", reasoning=turn.thinking or None, calls=calls, logprobs=line.logprobs)
+        text = turn.content or ""
+        piece = Piece(text, turn.thinking or None, calls, line.logprobs, self._offset)
+        self._offset += len(text)
         if piece.text or piece.reasoning or piece.calls:
             now = self._clock()
             self._timing.first = self._timing.first or now
@@ -314,10 +319,10 @@ def _chat_logprobs(given: list[Logprob] | None) -> ChatLogprobs | None:
     )
 
 
-def _text_logprobs(given: list[Logprob] | None) -> TextLogprobs | None:
+def _text_logprobs(given: list[Logprob] | None, at: int) -> TextLogprobs | None:
     if not given:
         return None
-    offsets, at = [], 0
+    offsets = []
     for one in given:
         offsets.append(at)
         at += len(one.token)
