@@ -91,9 +91,10 @@ def translated(face: Face, wire: Wire, status: int, answer: bytes) -> bytes:
 
 
 class _AnyError(msgspec.Struct):
-    error: msgspec.Raw | None = None
+    # not `Raw | None`: in a union msgspec takes Raw for no type at all
+    error: msgspec.Raw = msgspec.Raw()
     message: str | None = None
-    detail: msgspec.Raw | None = None
+    detail: msgspec.Raw = msgspec.Raw()
 
 
 class _Message(msgspec.Struct):
@@ -107,7 +108,7 @@ def message_of(answer: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return answer[:300].decode("utf-8", "replace").strip() or "the engine gave no reason"
     for raw in (found.error, found.detail):
-        if raw is None:
+        if bytes(raw) in {b"", b"null"}:
             continue
         try:
             return msgspec.json.decode(raw, type=_Message).message
