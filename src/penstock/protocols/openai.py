@@ -105,7 +105,7 @@ class _Whole(msgspec.Struct):
     id: str | None = None
     model: str | None = None
     usage: Counts | None = None
-    error: msgspec.Raw | None = None
+    error: object = None
     choices: list[_Choice] = []
 
 
@@ -137,7 +137,7 @@ class JsonAnswer:
         """The body as it came, once it is known to be whole."""
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         found = _decode_whole(body)
-        if found.error is not None and found.error != b"null":
+        if found.error is not None:
             msg = f"The engine answered 200 with an error: {refusal.message_of(body)}"
             raise EngineRefused(msg)
         if found.usage is not None:

@@ -37,7 +37,7 @@ class _Chunk(msgspec.Struct):
     model: str | None = None
     choices: list[_Choice] = []
     usage: Counts | None = None
-    error: msgspec.Raw | None = None
+    error: object = None
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
@@ -120,7 +120,7 @@ class ChatStream(_Watcher):
             self.finished = True
             return event
         chunk = _decode(data)
-        if chunk.error is not None and chunk.error != b"null":
+        if chunk.error is not None:
             msg = f"The engine reported an error in its stream: {refusal.message_of(data)}"
             raise EngineRefused(msg)
         for choice in chunk.choices:
@@ -178,7 +178,7 @@ class _Response(msgspec.Struct):
 class _ResponseEvent(msgspec.Struct):
     type: str = ""
     response: _Response | None = None
-    error: msgspec.Raw | None = None
+    error: object = None
     message: str | None = None
 
 
