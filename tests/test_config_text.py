@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.config import Alias, Backend, CallerEntry, Config, Limits, Target, Tls
@@ -60,6 +60,7 @@ def configs(draw: st.DrawFn) -> Config:
     )
 
 
+@settings(max_examples=50)
 @given(configs())
 def test_a_tree_written_as_a_file_reads_back_as_itself(config: Config) -> None:
     assert mistakes_of(config) == []

@@ -23,9 +23,16 @@ def as_yaml(config: Config) -> str:
     given = {
         key: value
         for key, value in (plain.items() if isinstance(plain, dict) else ())
-        if value is not None and getattr(config, key) != defaults[key] and value not in ({}, [])
+        if getattr(config, key) != defaults[key]
     }
-    return yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.safe_dump(_pruned(given), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _pruned(value: Plain) -> Plain:
+    """Without what is empty: a file is read by people as well."""
+    if isinstance(value, dict):
+        return {key: _pruned(one) for key, one in value.items() if one not in (None, [], {})}
+    return [_pruned(one) for one in value] if isinstance(value, list) else value
 
 
 def shown(config: Config) -> dict[str, Plain]:
