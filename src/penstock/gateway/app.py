@@ -23,8 +23,7 @@ from penstock.gateway.line import Line, wanted
 from penstock.gateway.peers import Peers
 from penstock.gateway.responses import ResponseRoutes
 from penstock.protocols import ollama_catalogue, refusal
-from penstock.protocols.table import ROUTES
-from penstock.types import Face
+from penstock.protocols.table import ROUTES, face_of
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -293,15 +292,9 @@ def _not_served(path: str, hint: str) -> Handler:
     return refuse
 
 
-def _face(path: str) -> Face:
-    if path.startswith("/api/"):
-        return Face.OLLAMA
-    return Face.ANTHROPIC if path.startswith("/v1/messages") else Face.OPENAI
-
-
 def _refusal(request: Request, error: PenstockError) -> Response:
     headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else None
-    body = refusal.body(_face(request.url.path), error)
+    body = refusal.body(face_of(request.url.path), error)
     return Response(body, status_code=error.status, headers=headers, media_type="application/json")
 
 

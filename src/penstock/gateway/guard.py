@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from penstock.errors import BadRequest, HeadersTooLarge, PenstockError
 from penstock.gateway.line import Line
 from penstock.protocols import refusal
-from penstock.types import Face
+from penstock.protocols.table import face_of
 
 NEVER = float("inf")
 
@@ -103,8 +103,7 @@ class Guard(HttpToolsProtocol):
         """Answer what cannot be a request, and close: nothing after it can be trusted to begin where it seems to."""
         if self.transport.is_closing():
             return
-        face = Face.OLLAMA if self._url().startswith(b"/api/") else Face.OPENAI
-        body = refusal.body(face, error)
+        body = refusal.body(face_of(self._url().decode("latin-1")), error)
         self.transport.write(
             b"".join(
                 (

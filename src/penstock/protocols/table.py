@@ -81,3 +81,10 @@ PAIRINGS: dict[tuple[str, Wire], Pairing] = {
     **{(path, Wire.OLLAMA): ollama_same.PassThrough() for path in _OLLAMA},
 }
 """Who writes the request of a path for a wire and reads its answer; absent: that wire has no such thing."""
+
+
+def face_of(path: str) -> Face:
+    """Whose words an error about this path is written in, whether or not there is such a route."""
+    if path.startswith("/api/"):
+        return Face.OLLAMA
+    return Face.ANTHROPIC if path.startswith("/v1/messages") else Face.OPENAI

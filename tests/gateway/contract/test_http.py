@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 from tests.fakes.raw import Raw, request
 from tests.gateway.site import SHARED, Site, chat
@@ -14,7 +15,7 @@ pytestmark = SHARED
 PATH = "/v1/chat/completions"
 
 
-def saying(word: str, **fields: object) -> dict[str, object]:
+def saying(word: str, **fields: Any) -> dict[str, object]:
     return {**chat(**fields), "messages": [{"role": "user", "content": word}]}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from tests.fakes.raw import Raw
@@ -119,7 +120,7 @@ async def test_also_names_are_the_alias(site: Site) -> None:
     assert answer.header("x-penstock-model") == "real-m"
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "a b c"},
     "/v1/embeddings": {"input": ["a", "b"]},
     "/v1/responses": {"input": "a b c"},
