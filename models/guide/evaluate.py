@@ -90,7 +90,7 @@ class Outcome:
     @property
     def exact(self) -> bool:
         """Whether it is right to the last character."""
-        return self.said == self.pair.answer
+        return bool(self.said == self.pair.answer)
 
 
 def ask_all(server: Server, pairs: list[Pair], change: Callable[[Pair], list[Message]], at_once: int) -> list[Outcome]:

@@ -37,7 +37,7 @@ LAYER = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
 }
-STORED = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+STORED: dict[str, np.dtype[np.float32] | np.dtype[np.float16]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
 
 @dataclass(frozen=True, slots=True)
