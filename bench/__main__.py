@@ -1,4 +1,4 @@
-"""The benchmark's command line: `run` (also without a verb), `profile`, `missing`."""
+"""The benchmark's command line: `run` (also without a verb), `profile`, `calls`, `missing`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-from bench import machine, profiling, report, rounds, traffic
+from bench import counting, machine, profiling, report, rounds, traffic
 from bench.build import programs
 from bench.peers import OURS, PEERS, Peer
 from bench.processes import raise_file_limit
@@ -72,22 +73,49 @@ def profile(
     native: Annotated[bool, typer.Option("--native", help="With the frames of C extensions.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Show which functions of the gateway the time goes to under load."""
-    kinds = {one.scenario.name: one for one in traffic.TRAFFIC}
-    if scenario not in kinds:
-        message = f"no traffic scenario {scenario!r}; there are {', '.join(kinds)}"
-        raise typer.BadParameter(message)
+    kind = _traffic(scenario)
     (chosen,) = _chosen(peer)
-    seen = profiling.profile(chosen, kinds[scenario], programs(), seconds, native=native)
+    seen = profiling.profile(chosen, kind, programs(), seconds, native=native)
     table = Table("own %", "under %", "function", title=f"{peer}, {scenario}, {seen.total} samples")
     for function, count in seen.own.most_common(top):
-        table.add_row(f"{100 * count / seen.total:.1f}", f"{100 * seen.under[function] / seen.total:.1f}", function)
+        table.add_row(
+            f"{100 * count / seen.total:.1f}", f"{100 * seen.under[function] / seen.total:.1f}", Text(function)
+        )
     output = Console(width=max(console.width, WIDTH))
     output.print(table)
     busy = seen.user + seen.system or 1.0
-    cost = seen.sample.fault or f"{seen.sample.value:.1f} {kinds[scenario].scenario.unit} (the profiler slows it)"
+    cost = seen.sample.fault or f"{seen.sample.value:.1f} {kind.scenario.unit} (the profiler slows it)"
     output.print(
         f"{cost}; user mode {100 * seen.user / busy:.0f} %, kernel {100 * seen.system / busy:.0f} % of its CPU time"
     )
+
+
+@app.command()
+def calls(
+    scenario: Annotated[str, typer.Option(help="One of the traffic scenarios.")] = "request-32",
+    peer: Annotated[str, typer.Option()] = OURS,
+    seconds: Annotated[float, typer.Option(min=1, max=120)] = 5.0,
+    top: Annotated[int, typer.Option(min=1, max=500)] = 60,
+) -> None:
+    """Count the Python calls that one request costs the gateway."""
+    kind = _traffic(scenario)
+    (chosen,) = _chosen(peer)
+    functions, units = counting.count(chosen, kind, programs(), seconds)
+    total = sum(one.calls for one in functions)
+    table = Table("calls", "own µs", "under µs", "function", title=f"{peer}, {scenario}: each of {units:,.0f}")
+    for one in functions[:top]:
+        table.add_row(f"{one.calls:.1f}", f"{one.own_us:.1f}", f"{one.under_us:.1f}", Text(one.function))
+    output = Console(width=max(console.width, WIDTH))
+    output.print(table)
+    output.print(f"{total:.0f} calls each; the times are cProfile's, several times the true ones")
+
+
+def _traffic(name: str) -> traffic.Traffic:
+    kinds = {one.scenario.name: one for one in traffic.TRAFFIC}
+    if name not in kinds:
+        message = f"no traffic scenario {name!r}; there are {', '.join(kinds)}"
+        raise typer.BadParameter(message)
+    return kinds[name]
 
 
 @app.command()

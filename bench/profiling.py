@@ -21,6 +21,7 @@ from bench.stage import LOAD_CPU, Runner, Stage, stage
 PY_SPY = Path(__file__).parent / ".peers" / "py-spy" / "bin" / "py-spy"
 RATE = 500
 """Samples a second: enough for a percent over ten seconds, and little enough not to be the load itself."""
+WAITING = ("Condition.wait", "wait (threading.py")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def _count(stacks: str) -> tuple[Counter[str], Counter[str]]:
     for line in stacks.splitlines():
         frames, _, count = line.rpartition(" ")
         functions = [_function(frame) for frame in frames.split(";")]
+        if any(frame.startswith(WAITING) for frame in functions):
+            continue  # a thread at rest, which py-spy cannot always tell from a busy one
         own[functions[-1]] += int(count)
         for function in set(functions):
             under[function] += int(count)
