@@ -108,17 +108,25 @@ def test_generate_is_a_chat_of_one_turn() -> None:
     assert generate()[0]["messages"] == HI
 
 
-def test_raw_is_a_completion_without_a_limit() -> None:
-    """Absent would mean 16 tokens on this route; llama.cpp has no such default."""
-    written, dropped, path = generate(raw=True)
-    assert path == "/v1/completions"
-    assert written == {
-        "model": "engine-model", "prompt": "hi", "stream": True, "stream_options": {"include_usage": True},
-        "max_tokens": None,
-    }  # fmt: skip
-    assert dropped == ()
-    assert "max_tokens" not in generate(Kind.EMBEDDED, raw=True)[0]
-    assert generate(raw=True, options={"num_predict": 3})[0]["max_tokens"] == 3
+@pytest.mark.parametrize(
+    ("kind", "window", "limit", "dropped"),
+    [
+        (Kind.VLLM, 8192, {"max_tokens": 8192}, ()),
+        (Kind.VLLM, None, {"max_tokens": 2048}, ("num_predict",)),
+        (Kind.EMBEDDED, None, {}, ()),
+        (Kind.OPENAI, None, {"max_tokens": 2048}, ("num_predict",)),
+        (Kind.OPENAI, 1000, {"max_tokens": 500}, ("num_predict",)),
+    ],
+)
+def test_raw_is_a_completion_without_a_limit(
+    kind: Kind, window: int | None, limit: Json, dropped: tuple[str, ...]
+) -> None:
+    """Silence and null mean 16 tokens to vLLM on this route, so the window is said; it is cut to what fits there."""
+    to = backend(kind, window=window, ollama_defaults=False)
+    written, outgoing = write("/api/generate", {"model": "m", "prompt": "hi", "raw": True}, to)
+    plain = {"model": "engine-model", "prompt": "hi", "stream": True, "stream_options": {"include_usage": True}}
+    assert (written, outgoing.dropped, outgoing.path) == (plain | limit, dropped, "/v1/completions")
+    assert generate(kind, raw=True, options={"num_predict": 3})[0]["max_tokens"] == 3
 
 
 def test_raw_can_be_held_to_json() -> None:
@@ -126,13 +134,15 @@ def test_raw_can_be_held_to_json() -> None:
     assert generate(raw=True, format=SCHEMA)[0]["response_format"]["json_schema"]["schema"] == SCHEMA
     assert generate(Kind.EMBEDDED, raw=True, format=SCHEMA)[0]["json_schema"] == SCHEMA
     assert generate(Kind.EMBEDDED, raw=True, format="json")[0]["json_schema"] == {"type": "object"}
-    assert generate(Kind.OPENAI, raw=True, format="json")[1] == ("format",)
-    assert generate(Kind.OPENAI, raw=True, format="")[1] == ()
+    limit = {"num_predict": 5}
+    assert generate(Kind.OPENAI, raw=True, format="json", options=limit)[1] == ("format",)
+    assert generate(Kind.OPENAI, raw=True, format="", options=limit)[1] == ()
 
 
 def test_suffix() -> None:
     written, dropped, path = generate(suffix="end", system="s", think=True)
-    assert (path, written["suffix"], dropped) == ("/v1/completions", "end", ("system", "think"))
+    assert (path, written["suffix"]) == ("/v1/completions", "end")
+    assert set(dropped) == {"system", "think", "num_predict"}
     with pytest.raises(Unsupported, match="ignores `suffix`"):
         generate(Kind.EMBEDDED, suffix="end")
 

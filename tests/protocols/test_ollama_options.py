@@ -78,6 +78,12 @@ def test_no_limit_is_said_by_silence(value: int) -> None:
     assert "max_tokens" not in sampled({"num_predict": value}, Kind.VLLM)[0]
 
 
+def test_a_limit_beyond_the_window_is_the_window() -> None:
+    """Ollama stops where the context ends; vLLM would refuse the request."""
+    assert sampled({"num_predict": 9000}, Kind.VLLM, window=4096)[0]["max_tokens"] == 4096
+    assert sampled({"num_predict": 90}, Kind.VLLM, window=4096)[0]["max_tokens"] == 90
+
+
 def test_a_seed_of_minus_one_is_the_engines_choice() -> None:
     assert sampled({"seed": -1}, Kind.VLLM, ollama_defaults=False) == ({}, set())
     assert sampled({"seed": 0}, Kind.VLLM, ollama_defaults=False) == ({"seed": 0}, set())

@@ -169,10 +169,8 @@ def _chat(body: ChatBody, asked: ChatRequest | GenerateRequest, to: Destination,
     dropped = [*dropped, *_flags(asked), *ollama_options.apply(asked.options, body, to)]
     if body.stream:
         body.stream_options = StreamOptions()
-    if bytes(asked.format) == b'"json"':
-        body.response_format = ResponseFormat("json_object")
-    elif bytes(asked.format).startswith(b"{"):
-        body.response_format = ResponseFormat("json_schema", Schema("response", asked.format))
+    if bytes(asked.format) not in {b"", b"null", b'""'}:
+        body.response_format = _response_format(asked.format)
     if not _think(body, asked.think, to.kind):
         dropped.append("think")
     if asked.logprobs:
@@ -207,9 +205,8 @@ def _completion(asked: GenerateRequest, call: Call, to: Destination, dropped: li
     _check_completion(asked, to)
     body = CompletionBody(model=to.model, prompt=asked.prompt or "", stream=call.stream)
     dropped += [*_flags(asked), *ollama_options.apply(asked.options, body, to)]
-    if body.max_tokens is msgspec.UNSET and to.kind is not Kind.EMBEDDED:
-        # Absent means 16 tokens on this route; null means as many as fit.
-        body.max_tokens = None
+    if body.max_tokens is msgspec.UNSET and not ollama_options.unlimited(body, to):
+        dropped.append("num_predict")
     if body.stream:
         body.stream_options = StreamOptions()
     if asked.suffix:
@@ -240,11 +237,16 @@ def _constrain(body: CompletionBody, form: msgspec.Raw, kind: Kind) -> bool:
     if text == b'""':
         return True
     if kind is Kind.VLLM:
-        schema = Schema("response", form) if text.startswith(b"{") else msgspec.UNSET
-        body.response_format = ResponseFormat("json_schema" if schema else "json_object", schema)
+        body.response_format = _response_format(form)
     elif kind is Kind.EMBEDDED:
         body.json_schema = form if text.startswith(b"{") else msgspec.Raw(b'{"type":"object"}')
     return kind is not Kind.OPENAI
+
+
+def _response_format(form: msgspec.Raw) -> ResponseFormat:
+    if bytes(form).startswith(b"{"):
+        return ResponseFormat("json_schema", Schema("response", form))
+    return ResponseFormat("json_object")
 
 
 def _flags(asked: ChatRequest | GenerateRequest) -> list[str]:

@@ -27,7 +27,7 @@ MaybeRaw: TypeAlias = msgspec.Raw | UnsetType
 class Sampling(msgspec.Struct):
     """How to generate, in the words of OpenAI, vLLM and llama.cpp together."""
 
-    max_tokens: int | UnsetType | None = UNSET
+    max_tokens: MaybeInt = UNSET
     temperature: MaybeNumber = UNSET
     top_p: MaybeNumber = UNSET
     top_k: MaybeInt = UNSET

@@ -23,6 +23,8 @@ S = TypeVar("S", bound=Sampling)
 DEFAULTS = Options(temperature=0.8, top_k=40, top_p=0.9, min_p=0.0, repeat_penalty=1.0)
 """Ollama's own where it has one that an engine's default may differ from; the others are no limit and no penalty."""
 
+_MOSTLY_FITS = 2048
+
 _SAID = {
     Kind.OPENAI: frozenset(
         {"num_predict", "temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop"}
@@ -39,10 +41,28 @@ def apply(raw: msgspec.Raw, body: S, to: Destination) -> tuple[str, ...]:
     options, given = ollama_words.options(raw)
     words = _SAID[to.kind]
     _WRITE[to.kind](_filled(options) if to.ollama_defaults else options, body)
+    if to.kind is Kind.VLLM and to.window and isinstance(body.max_tokens, int):
+        # vLLM refuses more than its window; Ollama stops where the window ends.
+        body.max_tokens = min(body.max_tokens, to.window)
     dropped = [name for name in given if name not in words and name != "num_ctx"]
     if options.num_ctx is not None and (to.window is None or options.num_ctx > to.window):
         dropped.append("num_ctx")
     return tuple(dropped)
+
+
+def unlimited(body: Sampling, to: Destination) -> bool:
+    """Say "as many as fit" on `/v1/completions`, where silence and null mean 16 tokens; False where that is no word.
+
+    vLLM cuts its whole window down to what the prompt leaves. llama.cpp has no limit of its own. Others refuse a limit
+    that does not fit beside the prompt, whose length we do not know, and get one that mostly does.
+    """
+    if to.kind is Kind.EMBEDDED:
+        return True
+    if to.kind is Kind.VLLM and to.window:
+        body.max_tokens = to.window
+        return True
+    body.max_tokens = min(_MOSTLY_FITS, to.window // 2) if to.window else _MOSTLY_FITS
+    return False
 
 
 def names(raw: msgspec.Raw) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ _EFFORTS: dict[str | None, Think] = {
     "none": False, "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "max", "max": "max",
 }  # fmt: skip
 _COMPLETION_TOKENS = 16
-"""What OpenAI's contract gives a completion that names no limit."""
+"""What OpenAI's contract gives a completion that names no limit, or null; vLLM does the same."""
 
 NewId = Callable[[], str]
 
@@ -110,7 +110,7 @@ class Completion:
         if asked.echo:
             dropped.append("echo")
         form = _format(asked.response_format, dropped)
-        limit = _COMPLETION_TOKENS if asked.max_tokens is UNSET else asked.max_tokens
+        limit = _COMPLETION_TOKENS if asked.max_tokens is None else asked.max_tokens
         body = GenerateRequest(
             model=to.model,
             prompt=_prompt(asked.prompt),

@@ -104,7 +104,7 @@ class CompletionAsked(Asked, kw_only=True):
     """`POST /v1/completions`."""
 
     prompt: msgspec.Raw
-    max_tokens: int | UnsetType | None = UNSET
+    max_tokens: int | None = None
     suffix: str | None = None
     logprobs: int | None = None
     echo: bool | None = None
