@@ -9,6 +9,8 @@ Fixtures
   vllm_to_kill    function: vllm_generate, for tests that call `.kill()` (SIGKILL to all of its processes) and `.start()` (the same port;
                   returns once the model can be asked). A test that gets it finds the server running, and may leave it dead. Such
                   tests run last, whatever file they are in.
+  vllm_lora       module: a third launch, with runtime LoRA and one slot for adapters. The two others are ended first, so tests that get
+                  it run after all the rest.
   guide           session: the folder of the model's safetensors and tokenizer.
 
 Environment
@@ -28,6 +30,7 @@ from tests.engines.servers import EMBED, GUIDE, LLAMA, ROOT, Launch, VllmServer
 # A constrained answer may not begin with a blank: a small model would go on with blanks until its tokens are used up.
 TIGHT_JSON = '{"backend": "xgrammar", "disable_any_whitespace": true}'
 TOOLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+LORA = ("--enable-lora", "--max-loras", "1", "--max-cpu-loras", "2", "--max-lora-rank", "8")
 
 
 @pytest.fixture(scope="session")
@@ -42,15 +45,27 @@ def guide() -> Path:
 
 
 @pytest.fixture(scope="session")
-def vllm_generate(guide: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+def vllm_generate(
+    guide: Path, alive: list[VllmServer], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[VllmServer]:
     launch = Launch(guide, (LLAMA, GUIDE), (*TOOLS, "--structured-outputs-config", TIGHT_JSON))
-    yield from serving(VllmServer(launch, tmp_path_factory.mktemp("vllm-generate")))
+    yield from serving(VllmServer(launch, tmp_path_factory.mktemp("vllm-generate")), alive)
 
 
 @pytest.fixture(scope="session")
-def vllm_pooling(guide: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+def vllm_pooling(
+    guide: Path, alive: list[VllmServer], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[VllmServer]:
     launch = Launch(guide, (EMBED, GUIDE), ("--runner", "pooling", "--convert", "embed"))
-    yield from serving(VllmServer(launch, tmp_path_factory.mktemp("vllm-pooling")))
+    yield from serving(VllmServer(launch, tmp_path_factory.mktemp("vllm-pooling")), alive)
+
+
+@pytest.fixture(scope="module")
+def vllm_lora(guide: Path, alive: list[VllmServer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    for server in alive:
+        server.stop()
+    launch = Launch(guide, (LLAMA, GUIDE), LORA, {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"})
+    yield from serving(VllmServer(launch, tmp_path_factory.mktemp("vllm-lora")), alive)
 
 
 @pytest.fixture
@@ -59,14 +74,24 @@ def vllm_to_kill(vllm_generate: VllmServer) -> VllmServer:
     return vllm_generate
 
 
-def serving(server: VllmServer) -> Iterator[VllmServer]:
+@pytest.fixture(scope="session")
+def alive() -> list[VllmServer]:
+    """The servers that were started so far and not ended for good."""
+    return []
+
+
+def serving(server: VllmServer, alive: list[VllmServer]) -> Iterator[VllmServer]:
+    alive.append(server)
     try:
         server.start()
         yield server
     finally:
         server.stop()
+        alive.remove(server)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that kill a server go last, so that a start is paid only by another one that kills."""
-    items.sort(key=lambda item: "vllm_to_kill" in getattr(item, "fixturenames", ()))
+    """Those that kill or end a server go last, so that a start is paid only by another one that does."""
+    items.sort(
+        key=lambda item: [fixture in getattr(item, "fixturenames", ()) for fixture in ("vllm_lora", "vllm_to_kill")]
+    )

@@ -34,12 +34,8 @@ class Tensor(Protocol):
     def any(self) -> Tensor: ...
 
 
-class Operation(Protocol):
-    """Reads `inputs` and `weights[slots]`, writes `output`; one row of each per token."""
-
-    def __call__(
-        self, inputs: Tensor, weights: Tensor, output: Tensor, slots: Tensor, *args: object, **kwargs: object
-    ) -> None: ...
+# (inputs, weights, output, slots, ...): reads `inputs` and `weights[slots]`, writes `output`; one row of each per token.
+Operation = Callable[..., None]
 
 
 def repair() -> None:
@@ -64,7 +60,7 @@ def repair() -> None:
             setattr(module, name, repaired)
 
 
-def rows_with_adapter(operation: Operation) -> Callable[..., None]:
+def rows_with_adapter(operation: Operation) -> Operation:
     """The operation, done on the rows that have an adapter; the other rows of `output` stay as they were.
 
     Zeroing the inputs of the other rows would be shorter, but zero times a weight that is infinite is not zero.
