@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 from tests.fakes.raw import Raw, request
 from tests.gateway.site import SHARED, Site, chat
@@ -15,8 +14,8 @@ pytestmark = SHARED
 PATH = "/v1/chat/completions"
 
 
-def saying(word: str, **fields: Any) -> dict[str, object]:
-    return {**chat(**fields), "messages": [{"role": "user", "content": word}]}
+def saying(word: str, model: str = "m", **fields: object) -> dict[str, object]:
+    return {**chat(model, **fields), "messages": [{"role": "user", "content": word}]}
 
 
 async def test_keep_alive_carries_request_after_request(site: Site) -> None:

@@ -48,7 +48,11 @@ async def test_request_bytes_reach_the_engine_unchanged_but_for_the_model(site: 
 
 
 async def test_unknown_fields_reach_the_engine(site: Site) -> None:
-    fields = {"top_k": 3, "chat_template_kwargs": {"enable_thinking": False}, "of_tomorrow": [{"deep": None}]}
+    fields: dict[str, Any] = {
+        "top_k": 3,
+        "chat_template_kwargs": {"enable_thinking": False},
+        "of_tomorrow": [{"deep": None}],
+    }
     assert (await site.chat(**fields)).status == 200
     sent = json.loads(site.first.requests[0].body)
     assert {key: sent[key] for key in fields} == fields
