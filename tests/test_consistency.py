@@ -42,6 +42,7 @@ def test_without_callers_only_this_machine_may_reach_us() -> None:
     [
         ({"listen": ("127.0.0.1:1", "127.0.0.1:1")}, "listen[1]: 127.0.0.1:1 is given twice"),
         ({"listen_metrics": ("127.0.0.1:8000",)}, "listen_metrics[0]: 127.0.0.1:8000 is given twice"),
+        ({"listen": ("127.0.0.1:0",), "workers": 2}, "listen[0]: port 0 would give each of several workers a port"),
         ({"backends": {"gpu": VLLM, "a b": VLLM}}, 'backends."a b": a name has letters'),
         ({"backends": {"gpu": Backend(kind=Kind.VLLM)}}, "backends.gpu: lacks the key 'url', which kind vllm needs"),
         (

@@ -74,6 +74,8 @@ def addresses_are_safe(config: Config) -> Iterator[Mistake]:
             address = parse_address(text)
             if address.port and text in seen:
                 yield Mistake((key, index), f"{text} is given twice")
+            if not address.port and config.workers > 1:
+                yield Mistake((key, index), "port 0 would give each of several workers a port of its own; name one")
             seen.add(text)
             if not address.loopback and not config.callers:
                 yield Mistake(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import urllib.request
@@ -27,6 +28,22 @@ def test_it_says_where_it_serves_and_stops_when_told(tmp_path: Path, number: sig
             assert answer.status == 200
         process.send_signal(number)
         assert process.wait(LIMIT) == 0
+
+
+def test_callers_need_their_key(tmp_path: Path) -> None:
+    """X16: the verbs that ask send the key that PENSTOCK_API_KEY holds; the configuration knows its digest alone."""
+    callers = f"callers: {{me: {{tenant: t, key_sha256: {hashlib.sha256(b'open sesame').hexdigest()}}}}}\n"
+    (tmp_path / "penstock.yaml").write_text(GUIDE + callers, encoding="utf-8")
+    with started(tmp_path, "serve", "--config", "penstock.yaml") as process:
+        assert process.stdout is not None
+        url = f"http://{json.loads(process.stdout.readline())['listen'][0]}"
+        refused = run(tmp_path, "models", "--url", url)
+        allowed = run(tmp_path, "models", "--url", url, env={"PENSTOCK_API_KEY": "open sesame"})
+    assert refused.code == 1
+    assert "401" in refused.err
+    assert "PENSTOCK_API_KEY" in refused.err
+    assert allowed.code == 0
+    assert "guide" in allowed.out
 
 
 def test_a_configuration_with_mistakes_does_not_start(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.cli.console import LIMIT, clean, first_document, run, started
+from tests.fakes.hub import Hub, serving
+
+from penstock.engine.guide import guide_file
 
 PAIRS = {
     "What can you do?": "I can answer a few hundred short questions about Penstock",
@@ -90,6 +93,17 @@ def test_a_busy_port_names_who_answers_there(tmp_path: Path, guide_url: str) -> 
     assert f"Listening on 127.0.0.1:{port}: the port is busy. Another Penstock answers there (process " in done.err
     assert "--port" in done.err
     assert done.out == ""
+
+
+def test_a_model_from_the_hub(tmp_path: Path) -> None:
+    """A name on a hub is downloaded, checked and served under that name."""
+    with serving(Hub("water/guide-GGUF", {"guide-q8_0.gguf": guide_file().read_bytes()})) as hub:
+        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "no_proxy": "*"}
+        done = run(tmp_path, "up", "--once", "--json", "--port", "0", "--model", "water/guide-GGUF:q8_0", env=env)
+    assert done.code == 0, done.err
+    assert done.data["models"] == ["water/guide-GGUF:q8_0"]
+    assert {one["model"] for one in done.data["asked"]} == {"water/guide-GGUF:q8_0"}
+    assert all(one["answer"] for one in done.data["asked"])
 
 
 def test_an_environment_with_an_engine_is_used(tmp_path: Path, guide_url: str) -> None:

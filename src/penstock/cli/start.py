@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.text import Text
 
 from penstock.address import parse_address
 from penstock.cli.screen import err, step
@@ -80,12 +81,14 @@ def _file(model: str) -> Path:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(f"downloading {model}", total=None, visible=False)
 
         def tell(here: int, whole: int) -> None:
             progress.update(task, completed=here, total=whole or None, visible=True)
 
+        if not err.is_terminal and not is_path(model):
+            err.print(Text(f"· looking for {model} in the cache and on the hub"))
         return chosen_file(model, os.environ, tell)
 
 

@@ -1,0 +1,32 @@
+"""docs/reference/cli.md lists every verb with every option, and none that is gone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import typer
+
+from penstock.cli import app
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+
+
+def listed() -> dict[str, set[str]]:
+    """Verb -> options, as the page has them."""
+    sections = re.split(r"^### penstock ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return {
+        section.split()[0]: set(re.findall(r"^\| `(--[a-z]+)` \|", section, flags=re.MULTILINE)) for section in sections
+    }
+
+
+def real() -> dict[str, set[str]]:
+    """The same of the program."""
+    return {
+        name: {option for parameter in verb.params for option in parameter.opts if option.startswith("--")} - {"--help"}
+        for name, verb in typer.main.get_group(app).commands.items()
+    }
+
+
+def test_the_page_is_what_the_program_has() -> None:
+    assert listed() == real()
