@@ -86,6 +86,12 @@ async def _refuse(send: Send, line: Line, route: Route, error: PenstockError) ->
     await send({"type": "http.response.body", "body": body})
 
 
+def _pairs(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Raw header lines in ASGI's form."""
+    lines = b"".join(headers).split(b"\r\n")
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines if line)]
+
+
 class _Exchange:
     """The `Client` of one request: pieces wait in a bounded queue for the server to take them."""
 
@@ -141,14 +147,14 @@ class _Exchange:
             {
                 "type": "http.response.start",
                 "status": status,
-                "headers": [*headers, (b"content-length", str(len(body)).encode())],
+                "headers": [*_pairs(headers), (b"content-length", str(len(body)).encode())],
             }
         )
         self._put({"type": "http.response.body", "body": body})
 
     def begin(self, status: int, headers: Headers) -> None:
         """The head of a stream."""
-        self._put({"type": "http.response.start", "status": status, "headers": headers})
+        self._put({"type": "http.response.start", "status": status, "headers": _pairs(headers)})
 
     def write(self, data: bytes) -> None:
         """A piece of it."""

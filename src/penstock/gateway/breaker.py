@@ -38,6 +38,11 @@ class Breaker:
             return State.CLOSED
         return State.OPEN if now < self._until else State.HALF_OPEN
 
+    @property
+    def until(self) -> float:
+        """When an open breaker lets its next trial through; infinity for a closed one."""
+        return self._until if self._failures >= TRIP else float("inf")
+
     def admits(self, now: float) -> bool:
         """Whether a request may go now."""
         if self._failures < TRIP:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import PurePath
 
@@ -25,7 +25,7 @@ from penstock.gateway.child import State as ChildState
 from penstock.gateway.probe import PROBES, Load, Model, Sighting
 from penstock.gateway.upstream import Origin
 from penstock.protocols.names import tagged
-from penstock.types import Kind, Wire
+from penstock.types import Kind
 
 log = structlog.stdlib.get_logger("penstock.fleet")
 
@@ -51,10 +51,12 @@ class State(StrEnum):
 class Backend:
     """One engine process as the gateway sees it."""
 
-    def __init__(self, name: str, settings: config.Backend, connect: float) -> None:
+    def __init__(self, name: str, settings: config.Backend, connect: float, changed: Callable[[], None]) -> None:
         self.name = name
         self.settings = settings
         self.kind = settings.kind
+        self.wire = settings.kind.wire
+        self._changed = changed
         self.breaker = Breaker()
         self.busy = 0
         self.state = State.STARTING
@@ -77,11 +79,6 @@ class Backend:
         self._stopped = False
 
     @property
-    def wire(self) -> Wire:
-        """The protocol it is asked in."""
-        return self.kind.wire
-
-    @property
     def free(self) -> bool:
         """Whether it may be given one more request."""
         return self.busy < self.settings.slots
@@ -97,6 +94,19 @@ class Backend:
         self.breaker.released()
         if not self.busy and self._idle is not None:
             self._idle.set()
+
+    def succeeded(self, model: str) -> None:
+        """A request was answered."""
+        if self.breaker.state(0.0) is not BreakerState.CLOSED:
+            self._changed()
+        self.breaker.succeeded()
+        if self.cannot_load:
+            self.cannot_load.pop(model, None)
+
+    def failed(self, now: float) -> None:
+        """A request was not, by its own fault."""
+        self.breaker.failed(now)
+        self._changed()
 
     async def idle(self) -> None:
         """Until it carries nothing of ours; for one that takes nothing more."""
@@ -138,12 +148,10 @@ class Backend:
         found = self.model(name)
         return "warm" if found is not None and found.warm and self.state is not State.DOWN else "cold"
 
-    def for_path(self, path: str) -> Backend:
-        """The instance that serves a path: an embedded engine embeds in a process of its own, started on first use."""
-        if self.kind is not Kind.EMBEDDED or path != "/v1/embeddings":
-            return self
+    def embedder(self) -> Backend:
+        """The instance of an embedded engine that embeds: a process of its own, started on first use."""
         if self._embedder is None:
-            self._embedder = Backend(self.name, self.settings, self._connect)
+            self._embedder = Backend(self.name, self.settings, self._connect, self._changed)
             self._embedder.start(embedding=True)
         return self._embedder
 
@@ -206,7 +214,9 @@ class Backend:
             self.sighting = Sighting(self.sighting.models)
             self._become(State.DOWN, fault.message)
             return
-        self.sighting = seen
+        before, self.sighting = self.sighting, seen
+        if (seen.models, seen.routes) != (before.models, before.routes):
+            self._changed()
         for model in list(self.cannot_load):
             found = self.model(model)
             if found is not None and found.warm and self.kind is Kind.OLLAMA:
@@ -220,7 +230,9 @@ class Backend:
         if state is not self.state:
             level = log.info if state is State.READY else log.warning
             level("backend " + state.value, backend=self.name, was=self.state.value, reason=reason)
-        self.state, self.reason = state, reason
+        if (state, reason) != (self.state, self.reason):
+            self.state, self.reason = state, reason
+            self._changed()
 
     def _child_changed(self, child: Child) -> None:
         if self._origin is not None:
@@ -253,7 +265,8 @@ class Fleet:
     def __init__(self, settings: config.Config) -> None:
         self._settings = settings
         self.backends: dict[str, Backend] = {}
-        self.served: dict[str, frozenset[str]] = {}
+        self.generation = 0
+        """Grows whenever something changed that an order of candidates rests on."""
 
     async def start(self) -> None:
         """Start every backend and take a first look, so that the first request finds a known fleet."""
@@ -276,16 +289,18 @@ class Fleet:
         ]
         self._settings = settings
         self._adopt(settings)
+        self._change()
         for backend in gone:
             await _retire(backend, settings.limits.total)
 
     def _adopt(self, settings: config.Config) -> None:
         for name, one in settings.backends.items():
             if name not in self.backends:
-                self.backends[name] = Backend(name, one, settings.limits.connect)
+                self.backends[name] = Backend(name, one, settings.limits.connect, self._change)
                 self.backends[name].start()
 
-    # route.View
+    def _change(self) -> None:
+        self.generation += 1
 
     def healthy(self, backend: str, model: str) -> bool:
         """Up, serving this model, its breaker not open."""
@@ -301,13 +316,6 @@ class Fleet:
         one = self.backends[backend]
         gauges = one.sighting.load
         return max(float(one.busy), gauges.running) + gauges.waiting
-
-    def windows(self) -> Mapping[str, Mapping[str, int | None]]:
-        """Context length per backend and model, where known."""
-        return {
-            name: {model.id: model.window for model in backend.sighting.models.values()}
-            for name, backend in self.backends.items()
-        }
 
 
 async def _retire(backend: Backend, limit: float) -> None:

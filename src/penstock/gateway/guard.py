@@ -28,6 +28,9 @@ class Guard(HttpToolsProtocol):
     idle_since: float | None = None
     """When the last answer was complete; None while there is something to answer."""
     _head_size = 0
+    """Bytes received since the head began: a bound while it is incomplete."""
+    _head_bytes = 0
+    """Bytes of the head's own lines, without whatever came behind it in the same packet."""
     _in_head = True
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - uvicorn narrows it
@@ -58,8 +61,12 @@ class Guard(HttpToolsProtocol):
             self.refuse_connection(self._too_large())
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; uvicorn keeps it."""
-        super().on_header(name, value)
+        """One header, kept as uvicorn keeps it, and counted."""
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+        self._head_bytes += len(name) + len(value) + 4
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
@@ -68,7 +75,7 @@ class Guard(HttpToolsProtocol):
 
     def head_complete(self) -> None:
         """From here on the body has its own time."""
-        size = sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url)
+        size, self._head_bytes = self._head_bytes + len(self.url), 0
         self._in_head = False
         self._head_size = 0
         if size > self.line.limits.headers:

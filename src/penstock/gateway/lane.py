@@ -241,8 +241,7 @@ class HotLane(Guard):
 
     @staticmethod
     def _render(status: int, headers: Headers, framing: bytes, *, close: bool) -> bytes:
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        return b"".join((STATUS_LINE[status], *lines, framing, b"connection: close\r\n\r\n" if close else b"\r\n"))
+        return b"".join((STATUS_LINE[status], *headers, framing, b"connection: close\r\n\r\n" if close else b"\r\n"))
 
     # ── transport ────────────────────────────────────────────────────────────────────────────────────────────────────
 

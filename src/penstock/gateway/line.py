@@ -16,20 +16,19 @@ from collections.abc import Iterable, Mapping
 from itertools import count
 from urllib.parse import urlsplit
 
-from penstock.config import Config
+from penstock.config import Alias, Config
 from penstock.errors import Forbidden, Unsupported
 from penstock.gateway.admit import Admission
 from penstock.gateway.aliases import Names
 from penstock.gateway.auth import Keyring
 from penstock.gateway.breaker import State as BreakerState
-from penstock.gateway.fleet import Backend, Fleet, State
+from penstock.gateway.fleet import Fleet, State
 from penstock.gateway.metrics import Labels, Metrics, Snapshot
 from penstock.gateway.record import Records
 from penstock.gateway.request import Request
-from penstock.gateway.route import Candidate
-from penstock.protocols.dialect import Destination
-from penstock.protocols.table import PAIRINGS, Route
-from penstock.types import Caller, Wire
+from penstock.gateway.ways import Ways, supports
+from penstock.protocols.table import Route
+from penstock.types import Caller, Operation
 
 WANTED = frozenset(
     {
@@ -43,14 +42,6 @@ STICKY = 10_000
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._\-]{1,128}")
 _BREAKER = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 1.0, BreakerState.OPEN: 2.0}
-
-UPSTREAM = {
-    "/api/chat": "/v1/chat/completions",
-    "/api/generate": "/v1/chat/completions",
-    "/api/embed": "/v1/embeddings",
-    "/api/embeddings": "/v1/embeddings",
-}
-"""The engine route behind an Ollama path, where the engine speaks OpenAI."""
 
 
 def wanted(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -82,6 +73,7 @@ class Line:
     def adopt(self, config: Config) -> None:
         """Take a configuration; requests under way keep what they began with."""
         self.config = config
+        self._ways: dict[tuple[str, str], Ways] = {}
         self.limits = config.limits
         self.keyring = Keyring(config.callers)
         self.names = Names(config.aliases, config.default_alias)
@@ -121,31 +113,20 @@ class Line:
         """Whether a page of this origin may call us: our own, or one that `cors` lists."""
         return "*" in self._origins or origin in self._origins or urlsplit(origin).netloc == host
 
-    def supports(self, route: Route, candidate: Candidate) -> bool:
-        """Whether this backend has what the route needs."""
-        backend = self.fleet.backends[candidate.backend]
-        if (route.path, backend.wire) not in PAIRINGS:
-            return False
-        return backend.wire is Wire.OLLAMA or backend.serves(UPSTREAM.get(route.path, route.path))
+    def ways(self, asked: Route, name: str, alias: Alias, operation: Operation) -> Ways:
+        """Who can answer this alias on this route, as the fleet is now."""
+        found = self._ways.get((asked.path, name))
+        if found is None or not found.fresh(time.monotonic()):
+            defaults = self.config.ollama.defaults
+            found = self._ways[asked.path, name] = Ways(asked, alias, operation, self.fleet, defaults=defaults)
+        return found
 
-    def unsupported(self, route: Route, alias: str) -> Unsupported:
+    def unsupported(self, asked: Route, alias: str) -> Unsupported:
         """The refusal that names who could."""
-        able = sorted(
-            backend.name for backend in self.fleet.backends.values() if self.supports(route, _any(backend.name))
-        )
-        msg = f"{route.path} cannot be answered by any backend of the model {alias!r}."
+        able = sorted(one.name for one in self.fleet.backends.values() if supports(asked, one))
+        msg = f"{asked.path} cannot be answered by any backend of the model {alias!r}."
         hint = f"Backends here that can: {', '.join(able)}." if able else "No backend here can."
         return Unsupported(msg, hint=hint)
-
-    def destination(self, backend: Backend, model: str) -> Destination:
-        """Who a request is written for."""
-        found = backend.model(model)
-        return Destination(
-            kind=backend.kind,
-            model=model,
-            window=found.window if found is not None else None,
-            ollama_defaults=self.config.ollama.defaults,
-        )
 
     def stick(self, answer: str, backend: str) -> None:
         """Remember who made an answer that can be asked for again."""
@@ -186,7 +167,3 @@ class Line:
             "penstock_workers": [((), 1.0)],
             "tensafe_vllm_kv_cache_utilization": [((), max(uses))] if uses else [],
         }
-
-
-def _any(backend: str) -> Candidate:
-    return Candidate(backend, "", 0)

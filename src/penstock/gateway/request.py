@@ -13,7 +13,7 @@ explicit error. Everything happens in callbacks of one event loop, so no step ca
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,12 +32,13 @@ from penstock.errors import (
     Unavailable,
     Unsupported,
 )
-from penstock.gateway import answer, route, trace
+from penstock.gateway import answer, route
 from penstock.gateway.auth import check_scope
 from penstock.gateway.record import Record, timestamp
+from penstock.gateway.trace import continued
 from penstock.protocols import refusal
-from penstock.protocols.dialect import Call, Pairing, Reader, Timing
-from penstock.protocols.table import PAIRINGS, Route
+from penstock.protocols.dialect import Call, Reader, Timing
+from penstock.protocols.table import Route
 from penstock.types import LOCAL, Operation, Wire
 
 if TYPE_CHECKING:
@@ -45,12 +46,13 @@ if TYPE_CHECKING:
     from penstock.gateway.fleet import Backend
     from penstock.gateway.line import Line
     from penstock.gateway.metrics import Series
-    from penstock.gateway.route import Candidate
-    from penstock.gateway.upstream import Exchange
+    from penstock.gateway.upstream import Exchange, Origin
+    from penstock.gateway.ways import Way
 
 log = structlog.stdlib.get_logger("penstock.line")
 
-Headers = list[tuple[bytes, bytes]]
+Headers = list[bytes]
+"""Raw lines, `name: value` with CR and LF, one or several in each."""
 HELD = 1024 * 1024
 """Bytes of a stream held back while it has no content yet."""
 NEVER = float("inf")
@@ -86,49 +88,48 @@ class Phase(Enum):
 class Request:
     """One request of one client."""
 
-    __slots__ = (
-        "_affinity", "_alias", "_begun", "_call", "_candidate", "_candidates", "_client", "_dropped", "_error", "_exchange",
-        "_fallback", "_heads", "_held", "_held_size", "_last", "_pairing", "_paused", "_queued", "_reader", "_retry_after", "_since", "_size",
-        "_status", "_taken", "_trace", "_trail", "_waiting_for", "alias_name", "attempts", "backend", "caller",
-        "deadline", "id", "line", "phase", "route", "timing", "total",
-    )  # fmt: skip
+    # What most requests never change stands here instead of in 30 assignments for each of them.
+    caller = LOCAL
+    alias_name = ""
+    attempts = 0
+    backend: Backend | None = None
+    deadline = NEVER
+    phase = Phase.HEAD
+    total = NEVER
+    _alias: config.Alias
+    _ahead: Sequence[Way] = ()
+    """Ways not tried yet, the best first."""
+    _begun = False
+    _call: Call | None = None
+    _client: Client | None = None
+    _dropped = b""
+    _error = b""
+    _exchange: Exchange | None = None
+    _fallback = ""
+    _held: list[bytes]
+    _held_size = 0
+    _last: EngineFault | None = None
+    _paused = False
+    _queued = 0.0
+    _reader: Reader | None = None
+    _retry_after: int | None = None
+    _since = 0.0
+    _size = 0
+    _status = 0
+    _taken = False
+    _trace = b""
+    _trail: tuple[str, ...] = ()
+    _waiting_for: Backend | None = None
+    _way: Way | None = None
 
     def __init__(self, line: Line, asked: Route, headers: Mapping[bytes, bytes], request_id: bytes) -> None:
         self.line = line
         self.route = asked
         self.id = request_id
-        self.caller = LOCAL
-        self.phase = Phase.HEAD
-        self.deadline = NEVER
-        self.total = NEVER
-        self.timing = Timing(arrived=time.monotonic_ns())
-        self.alias_name = ""
-        self.attempts = 0
-        self.backend: Backend | None = None
+        self.timing = Timing(time.monotonic_ns())
         self._heads = headers
-        self._client: Client | None = None
-        self._call: Call | None = None
-        self._candidates: list[Candidate] = []
-        self._candidate: Candidate | None = None
-        self._pairing: Pairing | None = None
-        self._reader: Reader | None = None
-        self._exchange: Exchange | None = None
-        self._waiting_for: Backend | None = None
-        self._taken = False
-        self._begun = False
-        self._paused = False
-        self._held: list[bytes] = []
-        self._held_size = 0
-        self._retry_after: int | None = None
-        self._size = 0
-        self._status = 0
-        self._error = bytearray()
-        self._last: EngineFault | None = None
-        self._trail: list[str] = []
-        self._fallback = ""
-        self._dropped = b""
-        self._queued = self._since = 0.0
-        self._trace = trace.continued(headers.get(b"traceparent"))
+        if b"traceparent" in headers:
+            self._trace = continued(headers[b"traceparent"])
 
     # ── from the lane ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -170,7 +171,7 @@ class Request:
             self._refuse(Overloaded("This gateway is shutting down.", retry_after=1))
         else:
             fault = EngineTimeout("This gateway is shutting down and its drain deadline has passed.")
-            self._candidates.clear()
+            self._ahead = ()
             self._failed(fault, ours=True)
 
     def expire(self, now: float) -> None:
@@ -182,7 +183,7 @@ class Request:
         elif self._reader is not None and self._reader.finished:
             self.complete()
         elif now >= self.total:
-            self._candidates.clear()
+            self._ahead = ()
             self._failed(EngineTimeout("The answer took longer than its total limit allows."))
         elif self._begun:
             msg = f"Nothing more came within {limits.between_tokens:g} s."
@@ -193,28 +194,23 @@ class Request:
     # ── decode, alias, candidates ────────────────────────────────────────────────────────────────────────────────────
 
     def _decide(self, body: bytes) -> None:
-        line = self.line
-        content_type = self._heads.get(b"content-type", b"").decode("latin-1")
+        line, heads = self.line, self._heads
+        content_type = heads.get(b"content-type", b"").decode("latin-1")
         call = self._call = self.route.decode(body, content_type)
         name = self.alias_name = line.names.find(call.model)
         check_scope(self.caller, name)
-        self._alias: config.Alias = line.names.aliases[name]
-        session = self._heads.get(b"x-session-id") or self._heads.get(b"x-openwebui-chat-id")
+        self._alias = line.names.aliases[name]
+        session = heads.get(b"x-session-id") or heads.get(b"x-openwebui-chat-id")
         conversation = session.decode("latin-1") if session else call.session
-        self._affinity = route.affinity(self.caller.tenant, conversation, body)
-        self._candidates = self._able(route.candidates(self._alias, call.operation, self._affinity, line.fleet))
-        if not self._candidates:
+        affinity = route.affinity(self.caller.tenant, conversation, body)
+        ways = line.ways(self.route, name, self._alias, call.operation).order(affinity)
+        if call.previous:
+            made_by = line.sticky.get(call.previous)
+            ways = [way for way in ways if way.backend.name == made_by] or ways
+        if not ways:
             raise line.unsupported(self.route, name)
-        now = time.monotonic()
-        self.total = now + (self._alias.total or line.limits.total)
-
-    def _able(self, candidates: list[Candidate]) -> list[Candidate]:
-        able = [one for one in candidates if self.line.supports(self.route, one)]
-        call = self._call
-        if call is not None and call.previous:
-            made_by = self.line.sticky.get(call.previous)
-            able = [one for one in able if one.backend == made_by] or able
-        return able
+        self._ahead = ways
+        self.total = time.monotonic() + (self._alias.total or line.limits.total)
 
     # ── admit and route ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -226,57 +222,54 @@ class Request:
             self.deadline = min(self.total, self._since + self.line.limits.queue_wait)
 
     def try_start(self) -> bool:
-        """Take the best candidate that has a slot; False to go on waiting. Called by admission."""
+        """Take the best way whose backend has a slot; False to go on waiting. Called by admission."""
         now = time.monotonic()
         rank: int | None = None
-        for index, candidate in enumerate(self._candidates):
-            if rank is not None and candidate.rank != rank:
+        for index, way in enumerate(self._ahead):
+            if rank is not None and way.rank != rank:
                 break
-            backend = self.line.fleet.backends.get(candidate.backend)
-            if backend is None or not backend.breaker.admits(now):
+            if not way.backend.breaker.admits(now):
                 continue
-            rank = candidate.rank
-            if backend.free:
-                del self._candidates[index]
-                self._attempt(backend, candidate)
+            rank = way.rank
+            if way.backend.free:
+                self._ahead = [*self._ahead[:index], *self._ahead[index + 1 :]] if len(self._ahead) > 1 else ()
+                self._attempt(way, now)
                 return True
         if rank is not None:
             return False
         self._give_up()
         return True
 
-    def _attempt(self, backend: Backend, candidate: Candidate) -> None:
-        if self.phase is Phase.QUEUED and self._since:
-            self._queued += time.monotonic() - self._since
+    def _attempt(self, way: Way, now: float) -> None:
+        if self._since:
+            self._queued += now - self._since
+            self._since = 0.0
             self.line.metrics.queued(self.alias_name, self._queued)
+        self._way = way
+        backend = self.backend = way.backend
         self.attempts += 1
-        if candidate.rank:
+        if way.rank:
             self._note_fallback(backend)
-        self.backend, self._candidate = backend, candidate
-        self._pairing = PAIRINGS[self.route.path, backend.wire]
-        self._reader = None
-        self._held.clear()
-        self._held_size = self._size = self._status = 0
-        self._retry_after = None
-        self._error.clear()
-        backend.take(time.monotonic())
+        if self.attempts > 1:
+            self._reader, self._retry_after = None, None
+            self._held_size = self._size = self._status = 0
+            self._error = b""
+        self._held = []
+        backend.take(now)
         self.line.admission.aliases[self.alias_name].busy += 1
         self._taken = True
-        self._dispatch(backend)
+        self._dispatch(way, now)
 
-    def _dispatch(self, backend: Backend) -> None:
+    def _dispatch(self, way: Way, now: float) -> None:
         call = self._call
-        if call is None or self._pairing is None or self._candidate is None:
+        if call is not None and call.idle and way.backend.wire is Wire.OPENAI:
+            self._answer(way.pairing.idle(call, way.to), "application/json; charset=utf-8")
             return
-        if call.idle and backend.wire is Wire.OPENAI:
-            to = self.line.destination(backend, self._candidate.model)
-            self._answer(self._pairing.idle(call, to), "application/json; charset=utf-8")
-            return
-        instance = backend.for_path(_engine_path(self.route.path))
+        instance = way.backend.embedder() if way.embeds else way.backend
         if instance.origin is None:
             self._await(instance)
-            return
-        self._send(instance)
+        else:
+            self._send(way, instance.origin, now)
 
     def _await(self, instance: Backend) -> None:
         """An engine process of our own is still starting."""
@@ -289,36 +282,37 @@ class Request:
         instance, self._waiting_for = self._waiting_for, None
         if instance is None or self.phase is not Phase.STARTING:
             return
-        if instance.origin is None:
+        if instance.origin is None or self._way is None:
             self._failed(Unavailable(f"Starting the engine {instance.name}: {instance.reason}"))
         else:
-            self._send(instance)
+            self._send(self._way, instance.origin, time.monotonic())
 
     # ── upstream ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _send(self, instance: Backend) -> None:
-        origin, pairing, call, candidate = instance.origin, self._pairing, self._call, self._candidate
-        if origin is None or pairing is None or call is None or candidate is None:
+    def _send(self, way: Way, origin: Origin, now: float) -> None:
+        call = self._call
+        if call is None:
             return
-        to = self.line.destination(instance, candidate.model)
         try:
-            outgoing = pairing.request(call, to)
+            outgoing = way.pairing.request(call, way.to)
         except (BadRequest, Unsupported) as error:
             self._refuse(error)
             return
         if outgoing.dropped:
-            self._dropped = ", ".join(outgoing.dropped).encode("ascii", "replace")
-            for option in outgoing.dropped:
-                self.line.metrics.count("penstock_options_dropped", option, instance.kind.value)
+            self._note_dropped(outgoing.dropped, way.backend.kind.value)
         self.phase = Phase.ASKED
-        timing = self.timing
-        timing.sent, timing.first, timing.last = time.monotonic_ns(), 0, 0
-        wait = self._first_token() if call.stream else NEVER
-        self.deadline = min(self.total, timing.sent / 1e9 + wait)
-        head = answer.request_head(origin, instance.key_header, outgoing, self.id, self._heads, self._trace)
+        self.timing.sent = time.monotonic_ns()
+        self.timing.first = self.timing.last = 0
+        self.deadline = min(self.total, now + self._first_token()) if call.stream else self.total
+        head = answer.request_head(origin, way.backend.key_header, outgoing, self.id, self._heads, self._trace)
         self._exchange = origin.ask(head + outgoing.body, self)
         if self._paused:
             self._exchange.pause()
+
+    def _note_dropped(self, options: tuple[str, ...], kind: str) -> None:
+        self._dropped = ", ".join(options).encode("ascii", "replace")
+        for option in options:
+            self.line.metrics.count("penstock_options_dropped", option, kind)
 
     def _first_token(self) -> float:
         return self._alias.first_token or self.line.limits.first_token
@@ -326,18 +320,17 @@ class Request:
     def answered(self, status: int, headers: dict[bytes, bytes]) -> None:
         """The engine's head: begin to read an answer or to collect an error."""
         self._status = status
-        call, pairing, candidate, backend = self._call, self._pairing, self._candidate, self.backend
-        if status >= answer.ERRORS or call is None or pairing is None or candidate is None or backend is None:
+        call, way = self._call, self._way
+        if status >= answer.ERRORS or call is None or way is None:
             self._retry_after = answer.retry_after(headers.get(b"retry-after"))
             return
-        fault = answer.unfit(status, headers, stream=call.stream, wire=backend.wire, operation=call.operation)
+        fault = answer.unfit(status, headers, stream=call.stream, wire=way.backend.wire, operation=call.operation)
         if fault is not None:
             self._failed(fault)
             return
-        to = self.line.destination(backend, candidate.model)
-        self._reader = pairing.reader(call, to, self.timing, time.monotonic_ns)
-        if not self._reader.content_type:
-            self._reader.content_type = headers.get(b"content-type", b"application/octet-stream").decode("latin-1")
+        reader = self._reader = way.pairing.reader(call, way.to, self.timing, time.monotonic_ns)
+        if not reader.content_type:
+            reader.content_type = headers.get(b"content-type", b"application/octet-stream").decode("latin-1")
 
     def received(self, data: bytes) -> None:
         """Body bytes of the engine."""
@@ -388,7 +381,7 @@ class Request:
         client = self._client
         if client is None:
             return
-        client.begin(200, [*self._head(reader.content_type), (b"cache-control", b"no-cache")])
+        client.begin(200, [*self._head(reader.content_type), b"cache-control: no-cache\r\n"])
         client.write(b"".join(self._held))
         self._held.clear()
         if not self._paused:
@@ -424,53 +417,51 @@ class Request:
             self._failed(fault)
 
     def _succeeded(self, reader: Reader) -> None:
-        backend, candidate = self.backend, self._candidate
-        if backend is None or candidate is None:
+        way, call = self._way, self._call
+        if way is None or call is None:
             return
-        backend.breaker.succeeded()
-        backend.cannot_load.pop(candidate.model, None)
-        made = getattr(reader, "answer_id", None)
-        if made and self._call is not None and self._call.operation is Operation.RESPONSES:
-            self.line.stick(made, backend.name)
+        way.backend.succeeded(way.model)
+        if call.operation is Operation.RESPONSES:
+            made = getattr(reader, "answer_id", None)
+            if made:
+                self.line.stick(made, way.backend.name)
 
     # ── failure and fallback ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _engine_refused(self) -> None:
         """The engine answered with an error status; find out whose fault it is."""
-        backend, call = self.backend, self._call
-        if backend is None or call is None:
+        way, call = self._way, self._call
+        if way is None or call is None:
             return
-        body = bytes(self._error)
-        message = refusal.message_of(body)
+        backend = way.backend
+        message = refusal.message_of(self._error)
         fault = answer.fault_of(self._status, message, backend.name, self._retry_after)
         if fault is None:
             backend.breaker.succeeded()
-            body = refusal.translated(call.face, backend.wire, self._status, body)
+            body = refusal.translated(call.face, backend.wire, self._status, self._error)
             self._answer(body, "application/json", status=self._status)
             return
         if isinstance(fault, NotLoaded):
             backend.suspect()
-        elif isinstance(fault, answer.MissingRoute):
-            self._candidates = [one for one in self._candidates if one.backend != backend.name]
-        if answer.cannot_load(message) and self._candidate is not None:
-            backend.cannot_load[self._candidate.model] = message
+        if answer.cannot_load(message):
+            backend.cannot_load[way.model] = message
         self._failed(fault)
 
     def _failed(self, fault: EngineFault, *, ours: bool = False) -> None:
         """This attempt is over; go on with the next candidate, or say so."""
         backend = self.backend
         if backend is not None:
-            self._trail.append(f"{backend.name}: {fault.message}")
+            self._trail = (*self._trail, f"{backend.name}: {fault.message}")
             self.line.metrics.count("penstock_attempts_failed", backend.name, fault.reason)
             if answer.counts_against(fault) and not ours:
-                backend.breaker.failed(time.monotonic())
+                backend.failed(time.monotonic())
         self._last = fault
         if self._begun:
             self._break_stream(fault)
             return
         self._drop_exchange()
         self._release(wake=False)
-        if self.attempts >= self.line.limits.attempts or not self._candidates:
+        if self.attempts >= self.line.limits.attempts or not self._ahead:
             self._give_up()
         elif not self.try_start():
             try:
@@ -518,30 +509,27 @@ class Request:
             self._refuse(Unavailable(message, hint="Try again in a moment.", retry_after=2))
 
     def _why_not(self) -> list[str]:
-        backends = self.line.fleet.backends
-        names = dict.fromkeys(one.backend for one in self._candidates)
-        return [f"{name}: {backends[name].reason or 'resting after failures'}" for name in names if name in backends]
+        backends = dict.fromkeys(way.backend for way in self._ahead)
+        return [f"{one.name}: {one.reason or 'resting after failures'}" for one in backends]
 
     # ── the answer ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _head(self, content_type: str) -> Headers:
         headers = self._plain_head(content_type)
-        if self._candidate is not None:
-            headers.append((b"x-penstock-backend", self._candidate.backend.encode()))
-            headers.append((b"x-penstock-model", self._candidate.model.encode("utf-8")))
+        if self._way is not None:
+            headers.append(self._way.head)
         if self._fallback:
-            headers.append((b"x-penstock-fallback", self._fallback.encode()))
+            headers.append(b"x-penstock-fallback: " + self._fallback.encode() + b"\r\n")
         if self._dropped:
-            headers.append((b"x-penstock-dropped", self._dropped))
+            headers.append(b"x-penstock-dropped: " + self._dropped + b"\r\n")
         return headers
 
     def _plain_head(self, content_type: str) -> Headers:
-        headers = [(b"content-type", content_type.encode("latin-1")), (b"x-penstock-request-id", self.id)]
+        headers = [b"content-type: %b\r\nx-penstock-request-id: %b\r\n" % (content_type.encode("latin-1"), self.id)]
         if self._trace:
-            headers.append((b"traceparent", self._trace))
+            headers.append(b"traceparent: " + self._trace + b"\r\n")
         if b"origin" in self._heads:
-            headers.append((b"access-control-allow-origin", self._heads[b"origin"]))
-            headers.append((b"vary", b"origin"))
+            headers.append(b"access-control-allow-origin: " + self._heads[b"origin"] + b"\r\nvary: origin\r\n")
         return headers
 
     def _answer(self, body: bytes, content_type: str, *, status: int = 200) -> None:
@@ -554,7 +542,7 @@ class Request:
             return
         headers = self._plain_head("application/json")
         if error.retry_after is not None:
-            headers.append((b"retry-after", str(error.retry_after).encode()))
+            headers.append(b"retry-after: %d\r\n" % error.retry_after)
         if self._client is not None:
             self._client.answer(error.status, headers, refusal.body(self.route.face, error))
         if not self.attempts:
@@ -581,8 +569,9 @@ class Request:
             self.line.admission.wake()
 
     def _series(self) -> Series:
-        backend = self.backend.name if self.backend is not None else ""
-        return self.line.metrics.series(self.alias_name, backend, self._operation())
+        if self._way is not None:
+            return self._way.measured(self.line.metrics, self.alias_name, self._operation())
+        return self.line.metrics.series(self.alias_name, "", self._operation())
 
     def _operation(self) -> str:
         return self._call.operation.value if self._call is not None else ""
@@ -613,7 +602,7 @@ class Request:
             series.completion_tokens += usage.completion_tokens
 
     def _record(self, status: int, outcome: str, error: str) -> Record:
-        reader, candidate, call, timing = self._reader, self._candidate, self._call, self.timing
+        reader, way, call, timing = self._reader, self._way, self._call, self.timing
         usage = reader.usage if reader is not None else None
         return Record(
             time=timestamp(),
@@ -623,8 +612,8 @@ class Request:
             status=status,
             seconds=(time.monotonic_ns() - timing.arrived) / 1e9,
             alias=self.alias_name,
-            backend=candidate.backend if candidate is not None else "",
-            model=candidate.model if candidate is not None else "",
+            backend=way.backend.name if way is not None else "",
+            model=way.model if way is not None else "",
             stream=call.stream if call is not None else False,
             prompt_tokens=usage.prompt_tokens if usage is not None else 0,
             completion_tokens=usage.completion_tokens if usage is not None else 0,
@@ -637,7 +626,3 @@ class Request:
             error=error,
             trace=self._trace.decode() if self._trace else "",
         )
-
-
-def _engine_path(path: str) -> str:
-    return "/v1/embeddings" if path in {"/v1/embeddings", "/api/embed", "/api/embeddings"} else path

@@ -1,0 +1,101 @@
+"""The ways an alias can be answered on one route: everything about a candidate that does not depend on the request.
+
+Built once per (route, alias) and again when the fleet changes, so that a request only picks. How to pick is route.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from penstock.gateway import route
+from penstock.protocols.dialect import Destination, Pairing
+from penstock.protocols.table import PAIRINGS, Route
+from penstock.types import Kind, Operation, Wire
+
+if TYPE_CHECKING:
+    from penstock.config import Alias
+    from penstock.gateway.fleet import Backend, Fleet
+    from penstock.gateway.metrics import Metrics, Series
+
+UPSTREAM = {
+    "/api/chat": "/v1/chat/completions",
+    "/api/generate": "/v1/chat/completions",
+    "/api/embed": "/v1/embeddings",
+    "/api/embeddings": "/v1/embeddings",
+}
+"""The engine route behind an Ollama path, where the engine speaks OpenAI."""
+
+
+class Way:
+    """One backend that may answer, and the model to ask of it."""
+
+    __slots__ = ("backend", "embeds", "head", "model", "pairing", "path", "rank", "series", "to")
+
+    def __init__(self, asked: Route, backend: Backend, model: str, rank: int, *, defaults: bool) -> None:
+        self.backend = backend
+        self.model = model
+        self.rank = rank
+        """Position of its target in the alias: above 0 is a fallback."""
+        self.pairing: Pairing = PAIRINGS[asked.path, backend.wire]
+        self.path = UPSTREAM.get(asked.path, asked.path)
+        self.embeds = backend.kind is Kind.EMBEDDED and self.path == "/v1/embeddings"
+        self.head = (
+            b"x-penstock-backend: " + backend.name.encode() + b"\r\nx-penstock-model: " + model.encode() + b"\r\n"
+        )
+        found = backend.model(model)
+        self.to = Destination(
+            kind=backend.kind, model=model, window=found.window if found else None, ollama_defaults=defaults
+        )
+        self.series: dict[str, Series] = {}
+
+    def measured(self, metrics: Metrics, alias: str, operation: str) -> Series:
+        """Where this way's figures are kept."""
+        found = self.series.get(operation)
+        if found is None:
+            found = self.series[operation] = metrics.series(alias, self.backend.name, operation)
+        return found
+
+
+class Ways:
+    """All ways of one alias on one route, and the order to try them in."""
+
+    __slots__ = ("_alias", "_fleet", "_groups", "_simple", "_until", "generation")
+
+    def __init__(self, asked: Route, alias: Alias, operation: Operation, fleet: Fleet, *, defaults: bool) -> None:
+        self._alias = alias
+        self._fleet = fleet
+        self.generation = fleet.generation
+        self._groups: list[dict[str, Way]] = []
+        for rank in route.eligible(alias, operation):
+            target = alias.targets[rank]
+            able = [fleet.backends[name] for name in target.backends if supports(asked, fleet.backends[name])]
+            self._groups.append({one.name: Way(asked, one, target.model, rank, defaults=defaults) for one in able})
+        self._groups = [group for group in self._groups if group]
+        single = all(len(group) == 1 for group in self._groups)
+        self._simple = self._ordered(None) if single else None
+        self._until = min((one.backend.breaker.until for group in self._groups for one in group.values()), default=0.0)
+
+    def fresh(self, now: float) -> bool:
+        """Whether the fleet is as it was: nothing changed, and no resting backend is due for a trial."""
+        return self.generation == self._fleet.generation and now < self._until
+
+    def order(self, affinity: bytes | None) -> Sequence[Way]:
+        """Ways in the order to try: healthy ones by target and affinity, then the others in the same order."""
+        return self._simple if self._simple is not None else self._ordered(affinity)
+
+    def _ordered(self, affinity: bytes | None) -> Sequence[Way]:
+        healthy: list[Way] = []
+        others: list[Way] = []
+        for group in self._groups:
+            well = {name for name, way in group.items() if self._fleet.healthy(name, way.model)}
+            for name in route.order(tuple(group), affinity, self._fleet.load, well):
+                (healthy if name in well else others).append(group[name])
+        return healthy + others if others else healthy
+
+
+def supports(asked: Route, backend: Backend) -> bool:
+    """Whether this backend has what the route needs."""
+    if (asked.path, backend.wire) not in PAIRINGS:
+        return False
+    return backend.wire is Wire.OLLAMA or backend.serves(UPSTREAM.get(asked.path, asked.path))
