@@ -35,7 +35,7 @@ LORA = ("--enable-lora", "--max-loras", "1", "--max-cpu-loras", "2", "--max-lora
 
 @pytest.fixture(scope="session")
 def guide() -> Path:
-    folder = Path(os.environ.get("PENSTOCK_VLLM_MODEL", ROOT / "models/guide/hf"))
+    folder = ROOT / os.environ.get("PENSTOCK_VLLM_MODEL", "models/guide/hf")
     if not (folder / "config.json").exists():
         raise FileNotFoundError(
             f"looking for the model to serve: {folder} holds no config.json; models/guide/train.py makes the guide, "

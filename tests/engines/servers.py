@@ -1,7 +1,7 @@
 """Real vLLM servers as processes: start, wait until a model can be asked, kill, start again.
 
-Each server is the leader of a process group of its own (vLLM runs three processes), and only that group is ever signalled. What the
-engine prints goes to a file, whose end is part of every error.
+Each server is the leader of a process group of its own (vLLM runs three processes), and only that group is ever signalled. The group
+ends with the tests, also when those are killed. What the engine prints goes to a file, whose end is part of every error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-VENV = Path(os.environ.get("PENSTOCK_VLLM_VENV", ROOT / ".venv-vllm"))
+VENV = ROOT / os.environ.get("PENSTOCK_VLLM_VENV", ".venv-vllm")
 LLAMA = "meta-llama/Meta-Llama-3.1-8B-Instruct"
 GUIDE = "guide"
 EMBED = "penstock/guide-embed"
@@ -40,6 +40,8 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "NO_COLOR": "1",
 }
+# Becomes its arguments, and leaves a watcher in the process group that ends the group once nobody holds the pipe to it any more.
+WATCHED = 'exec 3<&0 </dev/null; (read -r _ <&3; kill -KILL 0) & exec 3<&-; exec "$@"'
 COMMON = ("--dtype", "float32", "--enforce-eager")
 
 
@@ -88,9 +90,9 @@ class VllmServer:
         begin = time.monotonic()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [VENV / "bin/vllm", "serve", self.launch.model, *self._flags()],
+                ["/bin/sh", "-c", WATCHED, "sh", VENV / "bin/vllm", "serve", self.launch.model, *self._flags()],
                 env={**os.environ, **ENVIRONMENT, "VLLM_CACHE_ROOT": str(self._cache), **self.launch.environment},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.log.parent,
@@ -107,6 +109,8 @@ class VllmServer:
         """End all processes of the server at once, as a machine that dies would; connections are reset."""
         self._signal(signal.SIGKILL)
         self._reap(STOP_WITHIN)
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
         self._process = None
 
     def stop(self) -> None:

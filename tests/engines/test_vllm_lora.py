@@ -67,7 +67,7 @@ def test_an_adapter_answers_under_its_own_name(vllm_lora: VllmServer, adapter: s
 
 
 def test_the_base_model_beside_an_adapter_answers_as_if_alone(vllm_lora: VllmServer, adapter: str) -> None:
-    """The repair in engine/versions: without it most of these answers are the adapter's."""
+    """The repair in engine/versions: with it left out (VLLM_PLUGINS=none) this test fails."""
     alone = {question: answer(vllm_lora, GUIDE, question) for question in QUESTIONS}
     tilted = {question: answer(vllm_lora, adapter, question) for question in QUESTIONS}
     assert all(alone[question] != tilted[question] for question in QUESTIONS)
