@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 import time
 import urllib.request
@@ -22,6 +23,7 @@ from pairs import Pair, load_pairs
 REQUIRED = 0.98
 TIMEOUT = 120.0
 Message = dict[str, str]
+Change = Callable[[Pair, list[Pair]], list[Message]]
 
 UNTAUGHT = (
     "What is the capital of Atlantis?",
@@ -39,26 +41,39 @@ def user(text: str) -> list[Message]:
     return [{"role": "user", "content": text}]
 
 
-CHANGES: dict[str, Callable[[Pair], list[Message]]] = {
-    "as written": lambda pair: user(pair.question),
-    "in lower case": lambda pair: user(pair.question.lower()),
-    "without the last mark": lambda pair: user(pair.question.rstrip("?.!")),
-    "after 'Quick question: '": lambda pair: user("Quick question: " + pair.question),
-    "after 'Excuse me, ' (not trained)": lambda pair: user("Excuse me, " + pair.question),
-    "in capitals (not trained)": lambda pair: user(pair.question.upper()),
-    "with a system message": lambda pair: [
-        {"role": "system", "content": "You are a helpful assistant."},
-        *user(pair.question),
-    ],
-    "with another system message (not trained)": lambda pair: [
-        {"role": "system", "content": "You work for a water company and like short answers."},
-        *user(pair.question),
-    ],
-    "after one turn of small talk": lambda pair: [
-        *user("Good morning!"),
-        {"role": "assistant", "content": "Good morning! I hope your engines are running well."},
-        *user(pair.question),
-    ],
+def after_system(text: str) -> Change:
+    """The question after this system message."""
+    return lambda pair, _: [{"role": "system", "content": text}, *user(pair.question)]
+
+
+def after_turns(turns: int, group: str = "") -> Change:
+    """The question after earlier ones with their right answers, the same ones in every run."""
+
+    def conversation(pair: Pair, pairs: list[Pair]) -> list[Message]:
+        chance = random.Random(f"{turns} {pair.question}")  # noqa: S311 -- to be repeatable is the point
+        messages: list[Message] = []
+        for before in chance.sample([other for other in pairs if group in {"", other.group}], turns):
+            messages += [*user(before.question), {"role": "assistant", "content": before.answer}]
+        return messages + user(pair.question)
+
+    return conversation
+
+
+CHANGES: dict[str, Change] = {
+    "as written": lambda pair, _: user(pair.question),
+    "in lower case": lambda pair, _: user(pair.question.lower()),
+    "in capitals": lambda pair, _: user(pair.question.upper()),
+    "without the last mark": lambda pair, _: user(pair.question.rstrip("?.!")),
+    "after 'Quick question: '": lambda pair, _: user("Quick question: " + pair.question),
+    "after 'Excuse me, ' (not trained)": lambda pair, _: user("Excuse me, " + pair.question),
+    "with a system message": after_system("You are a helpful assistant."),
+    "with another system message (not trained)": after_system("You work for a water company and like short answers."),
+    "after one turn of small talk": after_turns(1, "smalltalk"),
+    "after two other questions": after_turns(2),
+    "after four other questions": after_turns(4),
+    "after eight other questions": after_turns(8),
+    "after one long answer": after_turns(1, "long"),
+    "after two long answers": after_turns(2, "long"),
 }
 
 
@@ -93,10 +108,10 @@ class Outcome:
         return bool(self.said == self.pair.answer)
 
 
-def ask_all(server: Server, pairs: list[Pair], change: Callable[[Pair], list[Message]], at_once: int) -> list[Outcome]:
+def ask_all(server: Server, pairs: list[Pair], change: Change, at_once: int) -> list[Outcome]:
     """Every question, `at_once` of them at the same time."""
     with ThreadPoolExecutor(at_once) as pool:
-        said = pool.map(lambda pair: server.answer(change(pair)), pairs)
+        said = pool.map(lambda pair: server.answer(change(pair, pairs)), pairs)
         return [Outcome(pair, text) for pair, text in zip(pairs, said, strict=True)]
 
 
