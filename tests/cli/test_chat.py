@@ -93,7 +93,7 @@ def test_a_model_that_is_not_served_is_told_and_the_talk_goes_on(tmp_path: Path,
     assert done.code == 0
     assert "404" in done.err
     assert "guide" in done.err
-    assert done.out.splitlines() == ["No. I am a few million numbers in a file."]
+    assert done.out.splitlines() == ["No. I am a few million numbers in a file."], done.err
     assert "/quit leaves" in done.err
 
 
@@ -108,6 +108,13 @@ def test_an_error_inside_a_stream_is_told(tmp_path: Path) -> None:
     with scripted(tokens=["one ", "two "], error_after=1, message="out of memory") as url:
         done = run(tmp_path, "chat", "--url", url, given="Count.\n")
     assert "out of memory" in done.err
+
+
+def test_what_a_model_thinks_is_not_part_of_its_answer(tmp_path: Path) -> None:
+    with scripted(reasoning=["hm ", "hm "], tokens=["Four."]) as url:
+        done = run(tmp_path, "chat", "--url", url, given="Two and two?\n")
+    assert done.out == "Four.\n"
+    assert "hm hm" in done.err
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from penstock import __version__
 def test_the_list(tmp_path: Path, guide_url: str) -> None:
     done = run(tmp_path, "models", "--url", guide_url)
     assert done.code == 0
-    assert any(line.startswith("guide ") for line in done.out.splitlines())
+    assert ["guide", "2048", "ready", "local"] in [line.split() for line in done.out.splitlines()]
 
 
 def test_the_list_as_json_from_a_url_with_v1(tmp_path: Path, guide_url: str) -> None:
@@ -22,6 +22,7 @@ def test_the_list_as_json_from_a_url_with_v1(tmp_path: Path, guide_url: str) -> 
     entries = run(tmp_path, "models", "--json", "--url", f"{guide_url}/v1").data
     assert [entry["id"] for entry in entries] == ["guide"]
     assert entries[0]["max_model_len"] > 0
+    assert entries[0]["readiness"] == "ready"
 
 
 @pytest.mark.parametrize("verb", ["models", "chat"])

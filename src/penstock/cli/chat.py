@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -27,6 +28,13 @@ HELP = "/quit leaves, /clear forgets what was said, /model NAME asks another mod
 
 class _Delta(msgspec.Struct):
     content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+
+    @property
+    def thought(self) -> str | None:
+        """What a model says to itself; engines disagree about the field's name."""
+        return self.reasoning or self.reasoning_content
 
 
 class _Choice(msgspec.Struct):
@@ -108,15 +116,20 @@ class _Talk:
         """Asks, prints the answer as it comes, and remembers both; a question without an answer is forgotten."""
         said: Messages = [*self._said, {"role": "user", "content": text}]
         pieces: list[str] = []
+        shown = False
         try:
-            for piece in self._answer(said):
-                pieces.append(piece)
-                out.file.write(piece)
-                out.file.flush()
+            for delta in self._answer(said):
+                shown = True
+                if delta.thought:
+                    err.print(Text(delta.thought, "dim italic"), end="")
+                if delta.content:
+                    pieces.append(delta.content)
+                    out.file.write(delta.content)
+                    out.file.flush()
         except KeyboardInterrupt:
             err.print(Text(" (stopped)", "dim"), end="")
         except PenstockError as error:
-            out.file.write("\n" if pieces else "")
+            out.file.write("\n" if shown else "")
             complain(error)
             return
         out.file.write("\n")
@@ -124,21 +137,26 @@ class _Talk:
         if pieces:
             self._said = [*said, {"role": "assistant", "content": "".join(pieces)}]
 
-    def _answer(self, said: Messages) -> Iterator[str]:
+    def _answer(self, said: Messages) -> Iterator[_Delta]:
+        """Pieces of the answer; until the first one comes, a terminal shows that something is going on."""
         body = {"model": self.model, "messages": said, "stream": True}
         splitter = Splitter()
-        with self._gateway.stream("/v1/chat/completions", body) as pieces:
-            for piece in pieces:
-                for event in splitter.feed(piece):
-                    data = payload(event)
-                    if data == b"[DONE]":
-                        return
-                    if data:
-                        yield from _texts(data)
+        with ExitStack() as waiting:
+            if err.is_terminal:
+                waiting.enter_context(err.status(""))
+            with self._gateway.stream("/v1/chat/completions", body) as pieces:
+                for piece in pieces:
+                    for event in splitter.feed(piece):
+                        data = payload(event)
+                        if data == b"[DONE]":
+                            return
+                        for delta in _deltas(data) if data else ():
+                            waiting.close()
+                            yield delta
         raise BrokenAnswer("Reading the answer: the stream ended before it was complete.", hint="Ask again.")
 
 
-def _texts(data: bytes) -> Iterator[str]:
+def _deltas(data: bytes) -> Iterator[_Delta]:
     try:
         chunk = msgspec.json.decode(data, type=_Chunk)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -147,5 +165,5 @@ def _texts(data: bytes) -> Iterator[str]:
         said = chunk.error.get("message") if isinstance(chunk.error, dict) else chunk.error
         raise EngineFault(f"Reading the answer: {said}", hint="Ask again, or see the gateway's log.")
     for choice in chunk.choices:
-        if choice.delta.content:
-            yield choice.delta.content
+        if choice.delta.content or choice.delta.thought:
+            yield choice.delta
