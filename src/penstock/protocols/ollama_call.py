@@ -101,7 +101,7 @@ def _generate_call(path: str, body: bytes, content_type: str) -> Call:
     if request.raw and (request.template or request.system or request.context):
         raise BadRequest(ollama_words.RAW_MODE)
     stream = request.stream is not False
-    idle = None if request.prompt else _idle(alive)
+    idle = None if request.prompt or request.suffix else _idle(alive)
     return _call(Operation.COMPLETION, path, body, content_type, request.model, stream=stream, idle=idle)
 
 

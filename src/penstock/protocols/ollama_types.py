@@ -8,6 +8,7 @@ tells whether there is one. No translation and no error words here.
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import TypeAlias
 
 import msgspec
@@ -231,5 +232,10 @@ class EmbeddingsAnswer(msgspec.Struct):
 def moment(ns: int) -> str:
     """A wall-clock time as Go prints it: RFC 3339 in UTC, nanoseconds without trailing zeros."""
     seconds, fraction = divmod(ns, 1_000_000_000)
-    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{text}.{fraction:09d}".rstrip("0").rstrip(".") + "Z" if fraction else f"{text}Z"
+    return f"{_second(seconds)}.{fraction:09d}".rstrip("0").rstrip(".") + "Z"
+
+
+@lru_cache(maxsize=8)
+def _second(seconds: int) -> str:
+    """Every line of a stream bears a time, and hundreds of them the same second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
