@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from penstock.errors import (
     BrokenAnswer,
@@ -24,7 +25,13 @@ from penstock.types import Operation, Wire
 
 ERRORS = 400
 ERROR_LIMIT = 256 * 1024
-_FORWARDED = (b"tracestate", b"x-session-id", b"anthropic-version", b"anthropic-beta")
+_FORWARDED = frozenset({b"tracestate", b"x-session-id", b"anthropic-version", b"anthropic-beta"})
+OK = 200
+_USUAL = (
+    frozenset({b"application/json", b"application/json; charset=utf-8"}),
+    frozenset({b"text/event-stream; charset=utf-8", b"text/event-stream", b"application/x-ndjson"}),
+)
+"""Exact content types of answers that are whole, and of streams: nearly every answer has one of these."""
 _STREAM_TYPES = {Wire.OPENAI: b"text/event-stream", Wire.OLLAMA: b"application/x-ndjson"}
 _LOAD_WORDS = ("out of memory", "requires more system memory", "unable to load", "failed to load")
 
@@ -70,6 +77,8 @@ def unfit(
     status: int, headers: Mapping[bytes, bytes], *, stream: bool, wire: Wire, operation: Operation
 ) -> EngineFault | None:
     """Why the head of a non-error answer cannot be one to what we asked."""
+    if status == OK and headers.get(b"content-type") in _USUAL[stream] and b"content-encoding" not in headers:
+        return None
     if status >= 300:
         return BrokenAnswer(f"it answered {status}, a redirect, to an API request")
     if headers.get(b"content-encoding", b"identity") != b"identity":
@@ -103,14 +112,19 @@ def request_head(
     """The head of a request to an engine; of the client's headers only those that engines know go along."""
     parts = [
         origin.post_line(outgoing.path), key,
-        b"content-type: ", outgoing.content_type.encode("latin-1"),
-        b"\r\ncontent-length: %d\r\nx-request-id: " % len(outgoing.body), request_id, b"\r\n",
+        content_type_line(outgoing.content_type),
+        b"content-length: %d\r\nx-request-id: " % len(outgoing.body), request_id, b"\r\n",
     ]  # fmt: skip
     if trace:
         parts += [b"traceparent: ", trace, b"\r\n"]
-    for name in _FORWARDED:
-        value = headers.get(name)
-        if value is not None:
-            parts += [name, b": ", value, b"\r\n"]
+    if not _FORWARDED.isdisjoint(headers):
+        for name in sorted(_FORWARDED.intersection(headers)):
+            parts += [name, b": ", headers[name], b"\r\n"]
     parts.append(b"\r\n")
     return b"".join(parts)
+
+
+@lru_cache(maxsize=64)
+def content_type_line(content_type: str) -> bytes:
+    """The header line; the few types there are, are encoded once."""
+    return b"content-type: " + content_type.encode("latin-1") + b"\r\n"

@@ -29,8 +29,6 @@ class Guard(HttpToolsProtocol):
     """When the last answer was complete; None while there is something to answer."""
     _head_size = 0
     """Bytes received since the head began: a bound while it is incomplete."""
-    _head_bytes = 0
-    """Bytes of the head's own lines, without whatever came behind it in the same packet."""
     _in_head = True
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - uvicorn narrows it
@@ -43,7 +41,6 @@ class Guard(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a head over the limit or without sense is refused."""
-        self._unset_keepalive_if_required()
         self.idle_since = None
         if self._in_head:
             if not self._head_size:
@@ -61,24 +58,24 @@ class Guard(HttpToolsProtocol):
             self.refuse_connection(self._too_large())
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, kept as uvicorn keeps it, and counted."""
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-        self._head_bytes += len(name) + len(value) + 4
+        """One header, kept as uvicorn keeps it."""
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
         self.head_complete()
+        self.expect_100_continue = any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
+        )
         super().on_headers_complete()
 
     def head_complete(self) -> None:
         """From here on the body has its own time."""
-        size, self._head_bytes = self._head_bytes + len(self.url), 0
+        size, self._head_size = self._head_size, 0
         self._in_head = False
-        self._head_size = 0
-        if size > self.line.limits.headers:
+        limit = self.line.limits.headers
+        # What was received may hold a piece of the body too; the lines themselves are only added up where it matters.
+        if size > limit and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > limit:
             raise self._too_large()
         self.deadline = time.monotonic() + self.line.limits.upload
 

@@ -56,7 +56,6 @@ class HotLane(Guard):
     def on_message_begin(self) -> None:
         """Only what deciding needs; uvicorn's own scope is made when the request turns out to be for it."""
         self.url = b""
-        self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
@@ -75,7 +74,12 @@ class HotLane(Guard):
         except PenstockError as error:
             self._refuse_unread(parsed, route.path, error)
             return
-        if self.expect_100_continue and self._current is None and not self._busy_cold():
+        if (
+            b"expect" in headers
+            and headers[b"expect"].lower() == b"100-continue"
+            and self._current is None
+            and not self._busy_cold()
+        ):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -116,11 +120,10 @@ class HotLane(Guard):
             self._hot = True
             self._reading = None
             return
-        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
         self.headers.extend(headers)
-        self.expect_100_continue = expect
         super().on_headers_complete()
 
     def _busy_cold(self) -> bool:

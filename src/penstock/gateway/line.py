@@ -32,7 +32,7 @@ from penstock.types import Caller, Operation
 
 WANTED = frozenset(
     {
-        b"authorization", b"x-api-key", b"content-type", b"content-length", b"origin", b"host", b"x-request-id",
+        b"authorization", b"x-api-key", b"content-type", b"content-length", b"expect", b"origin", b"host", b"x-request-id",
         b"x-session-id", b"x-openwebui-chat-id", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta",
     }
 )  # fmt: skip
@@ -66,7 +66,7 @@ class Line:
         """Shutting down: every answer closes its connection, so that clients open their next one elsewhere."""
         self.sticky: OrderedDict[str, str] = OrderedDict()
         self.started = time.time()
-        self._prefix = os.urandom(6).hex()
+        self._prefix = b"req-" + os.urandom(6).hex().encode()
         self._numbers = count(1)
         self.adopt(config)
 
@@ -94,7 +94,7 @@ class Line:
         given = headers.get(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
             return given
-        return f"req-{self._prefix}-{next(self._numbers):x}".encode()
+        return b"%b-%x" % (self._prefix, next(self._numbers))
 
     def identify(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Who asks, for routes that no model answers."""
@@ -117,8 +117,7 @@ class Line:
         """Who can answer this alias on this route, as the fleet is now."""
         found = self._ways.get((asked.path, name))
         if found is None or not found.fresh(time.monotonic()):
-            defaults = self.config.ollama.defaults
-            found = self._ways[asked.path, name] = Ways(asked, alias, operation, self.fleet, defaults=defaults)
+            found = self._ways[asked.path, name] = Ways(asked, name, alias, operation, self)
         return found
 
     def unsupported(self, asked: Route, alias: str) -> Unsupported:

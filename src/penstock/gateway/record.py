@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import Protocol, TextIO
+from typing import BinaryIO, Protocol
 
 import msgspec
 
@@ -58,14 +58,15 @@ class Places(Protocol):
 class Records:
     """The writer of one process: a bounded buffer and the thread that empties it."""
 
-    def __init__(self, *, lines: bool, json: bool, places: Places | None = None, out: TextIO | None = None) -> None:
+    def __init__(self, *, lines: bool, json: bool, places: Places | None = None, out: BinaryIO | None = None) -> None:
         self.lines = lines
         self._json = json
         self._places = places
-        self._out = out or sys.stderr
-        self._buffer: deque[Record] = deque()
+        self._out = out or sys.stderr.buffer
+        self._buffer: deque[bytes] = deque()
         self._sticky: deque[tuple[str, str]] = deque()
         self._lost = 0
+        self.wall = Wall()
         self._wake = threading.Event()
         self._stop = False
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
@@ -85,8 +86,10 @@ class Records:
         """Keep a finished request; never blocks."""
         if len(self._buffer) >= BUFFER:
             self._lost += 1
-            return
-        self._buffer.append(record)
+        elif self._json:
+            self._buffer.append(self._encode(record))
+        else:
+            self._buffer.append(_line(record).encode())
 
     def stuck(self, answer: str, backend: str) -> None:
         """Keep where an answer lives."""
@@ -104,36 +107,47 @@ class Records:
         self._flush()
 
     def _flush(self) -> None:
-        lines = [self._line(self._buffer.popleft()) for _ in range(len(self._buffer))]
+        lines = [self._buffer.popleft() for _ in range(len(self._buffer))]
         if self._lost:
-            lines.append(f"{self._lost} request lines were lost: the log could not be written fast enough.\n")
+            lines.append(b"%d request lines were lost: the log could not be written fast enough." % self._lost)
             self._lost = 0
         if lines:
-            self._out.write("".join(lines))
+            lines.append(b"")
+            self._out.write(b"\n".join(lines))
             self._out.flush()
         kept = [self._sticky.popleft() for _ in range(len(self._sticky))]
         if kept and self._places is not None:
             self._places.put_answers(kept)
 
-    def _line(self, record: Record) -> str:
-        if self._json:
-            return self._encode(record).decode() + "\n"
-        return (
-            f"{record.time} {record.status} {record.path} {record.alias or '-'} → {record.backend or '-'} "
-            f"{record.prompt_tokens}+{record.completion_tokens} tokens {record.seconds * 1000:.0f} ms"
-            f"{' fallback: ' + record.fallback if record.fallback else ''}"
-            f"{' ' + record.outcome if record.outcome != 'answered' else ''}"
-            f"{' ' + record.error if record.error else ''}\n"
-        )
+
+def _line(record: Record) -> str:
+    """For people at a terminal."""
+    return (
+        f"{record.time} {record.status} {record.path} {record.alias or '-'} → {record.backend or '-'} "
+        f"{record.prompt_tokens}+{record.completion_tokens} tokens {record.seconds * 1000:.0f} ms"
+        f"{' fallback: ' + record.fallback if record.fallback else ''}"
+        f"{' ' + record.outcome if record.outcome != 'answered' else ''}"
+        f"{' ' + record.error if record.error else ''}"
+    )
 
 
-_second = [0, ""]
+_MILLISECONDS = tuple(f".{part:03d}Z" for part in range(1001))
 
 
-def timestamp() -> str:
-    """Wall time as RFC 3339 in UTC with milliseconds; the second's text is made once a second."""
-    now = time.time()
-    whole = int(now)
-    if whole != _second[0]:
-        _second[0], _second[1] = whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-    return f"{_second[1]}.{int((now - whole) * 1000):03d}Z"
+class Wall:
+    """Wall time as RFC 3339 in UTC with milliseconds; the text of a second is made once a second."""
+
+    __slots__ = ("_second", "_text")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def now(self) -> str:
+        """The time now."""
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return self._text + _MILLISECONDS[int((now - second) * 1000)]

@@ -34,7 +34,7 @@ from penstock.errors import (
 )
 from penstock.gateway import answer, route
 from penstock.gateway.auth import check_scope
-from penstock.gateway.record import Record, timestamp
+from penstock.gateway.record import Record
 from penstock.gateway.trace import continued
 from penstock.protocols import refusal
 from penstock.protocols.dialect import Call, Reader, Timing
@@ -85,6 +85,11 @@ class Phase(Enum):
     OVER = "over"
 
 
+# Members of an Enum are looked up through its metaclass; these are read several times a request.
+_QUEUED, _ASKED, _OVER = Phase.QUEUED, Phase.ASKED, Phase.OVER
+_OPENAI, _RESPONSES = Wire.OPENAI, Operation.RESPONSES
+
+
 class Request:
     """One request of one client."""
 
@@ -106,7 +111,7 @@ class Request:
     _error = b""
     _exchange: Exchange | None = None
     _fallback = ""
-    _held: list[bytes]
+    _held: tuple[bytes, ...] = ()
     _held_size = 0
     _last: EngineFault | None = None
     _paused = False
@@ -145,7 +150,7 @@ class Request:
 
     def leave(self) -> None:
         """The client is gone: the engine shall not go on for nobody."""
-        if self.phase is Phase.OVER:
+        if self.phase is _OVER:
             return
         self.line.metrics.count("penstock_clients_gone", self.alias_name, self.phase.value)
         self._client = None
@@ -167,7 +172,7 @@ class Request:
 
     def break_off(self) -> None:
         """The process must end."""
-        if self.phase in {Phase.QUEUED, Phase.HEAD}:
+        if self.phase in {_QUEUED, Phase.HEAD}:
             self._refuse(Overloaded("This gateway is shutting down.", retry_after=1))
         else:
             fault = EngineTimeout("This gateway is shutting down and its drain deadline has passed.")
@@ -177,7 +182,7 @@ class Request:
     def expire(self, now: float) -> None:
         """The deadline of this phase has passed."""
         limits = self.line.limits
-        if self.phase is Phase.QUEUED:
+        if self.phase is _QUEUED:
             msg = f"Waiting for a slot: none came free within {limits.queue_wait:g} s."
             self._refuse(Overloaded(msg, hint="Try again later.", retry_after=5))
         elif self._reader is not None and self._reader.finished:
@@ -215,8 +220,7 @@ class Request:
     # ── admit and route ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _queue(self) -> None:
-        self.phase = Phase.QUEUED
-        self._since = 0.0
+        self.phase = _QUEUED
         if not self.line.admission.enter(self):
             self._since = time.monotonic()
             self.deadline = min(self.total, self._since + self.line.limits.queue_wait)
@@ -252,20 +256,16 @@ class Request:
             self._note_fallback(backend)
         if self.attempts > 1:
             self._reader, self._retry_after = None, None
-            self._held_size = self._size = self._status = 0
+            self._held, self._held_size, self._size, self._status = (), 0, 0, 0
             self._error = b""
-        self._held = []
         backend.take(now)
         self.line.admission.aliases[self.alias_name].busy += 1
         self._taken = True
-        self._dispatch(way, now)
-
-    def _dispatch(self, way: Way, now: float) -> None:
         call = self._call
-        if call is not None and call.idle and way.backend.wire is Wire.OPENAI:
+        if call is not None and call.idle and backend.wire is _OPENAI:
             self._answer(way.pairing.idle(call, way.to), "application/json; charset=utf-8")
             return
-        instance = way.backend.embedder() if way.embeds else way.backend
+        instance = backend.embedder() if way.embeds else backend
         if instance.origin is None:
             self._await(instance)
         else:
@@ -300,7 +300,7 @@ class Request:
             return
         if outgoing.dropped:
             self._note_dropped(outgoing.dropped, way.backend.kind.value)
-        self.phase = Phase.ASKED
+        self.phase = _ASKED
         self.timing.sent = time.monotonic_ns()
         self.timing.first = self.timing.last = 0
         self.deadline = min(self.total, now + self._first_token()) if call.stream else self.total
@@ -366,7 +366,7 @@ class Request:
     def _hold(self, piece: bytes, reader: Reader) -> None:
         """Nothing is sent before there is content, so that another backend may still answer."""
         if piece:
-            self._held.append(piece)
+            self._held = (*self._held, piece)
             self._held_size += len(piece)
         if reader.content:
             self._begin(reader)
@@ -383,13 +383,14 @@ class Request:
             return
         client.begin(200, [*self._head(reader.content_type), b"cache-control: no-cache\r\n"])
         client.write(b"".join(self._held))
-        self._held.clear()
+        self._held = ()
         if not self._paused:
             self.deadline = min(self.total, time.monotonic() + self.line.limits.between_tokens)
 
     def complete(self) -> None:
         """The engine's body is whole."""
         reader, call = self._reader, self._call
+        self._exchange = None
         if reader is None or call is None:
             self._engine_refused()
             return
@@ -421,7 +422,7 @@ class Request:
         if way is None or call is None:
             return
         way.backend.succeeded(way.model)
-        if call.operation is Operation.RESPONSES:
+        if call.operation is _RESPONSES:
             made = getattr(reader, "answer_id", None)
             if made:
                 self.line.stick(made, way.backend.name)
@@ -538,7 +539,7 @@ class Request:
         self._close(status)
 
     def _refuse(self, error: PenstockError) -> None:
-        if self.phase is Phase.OVER:
+        if self.phase is _OVER:
             return
         headers = self._plain_head("application/json")
         if error.retry_after is not None:
@@ -552,8 +553,8 @@ class Request:
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _drop_exchange(self) -> None:
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
+        if self._exchange is not None:
+            exchange, self._exchange = self._exchange, None
             exchange.abort()
 
     def _release(self, *, wake: bool = True) -> None:
@@ -570,47 +571,46 @@ class Request:
 
     def _series(self) -> Series:
         if self._way is not None:
-            return self._way.measured(self.line.metrics, self.alias_name, self._operation())
-        return self.line.metrics.series(self.alias_name, "", self._operation())
-
-    def _operation(self) -> str:
-        return self._call.operation.value if self._call is not None else ""
+            return self._way.series
+        operation = self._call.operation.value if self._call is not None else ""
+        return self.line.metrics.series(self.alias_name, "", operation)
 
     def _close(self, status: int, *, outcome: str = "answered", error: str = "") -> None:
         """Exactly once, whatever happened: stop the engine, free the slot, count and keep."""
-        if self.phase is Phase.OVER:
+        if self.phase is _OVER:
             return
-        if self.phase is Phase.QUEUED:
+        if self.phase is _QUEUED:
             self.line.admission.leave(self)
-        self.phase = Phase.OVER
+        self.phase = _OVER
         self.deadline = NEVER
         self.line.active.discard(self)
-        self._drop_exchange()
-        self._count(status)
-        if self.line.records.lines:
-            self.line.records.add(self._record(status, outcome, error))
-        self._release()
         self._client = None
+        self._drop_exchange()
+        self._keep(status, outcome, error)
+        self._release()
 
-    def _count(self, status: int) -> None:
+    def _keep(self, status: int, outcome: str, error: str) -> None:
+        seconds = (time.monotonic_ns() - self.timing.arrived) / 1e9
         series = self._series()
         series.statuses[status] = series.statuses.get(status, 0) + 1
-        series.seconds.observe((time.monotonic_ns() - self.timing.arrived) / 1e9)
+        series.seconds.observe(seconds)
         usage = self._reader.usage if self._reader is not None else None
         if usage is not None:
             series.prompt_tokens += usage.prompt_tokens
             series.completion_tokens += usage.completion_tokens
+        if self.line.records.lines:
+            self.line.records.add(self._record(status, seconds, outcome, error))
 
-    def _record(self, status: int, outcome: str, error: str) -> Record:
+    def _record(self, status: int, seconds: float, outcome: str, error: str) -> Record:
         reader, way, call, timing = self._reader, self._way, self._call, self.timing
         usage = reader.usage if reader is not None else None
         return Record(
-            time=timestamp(),
+            time=self.line.records.wall.now(),
             request=self.id.decode(),
             caller=self.caller.name,
             path=self.route.path,
             status=status,
-            seconds=(time.monotonic_ns() - timing.arrived) / 1e9,
+            seconds=seconds,
             alias=self.alias_name,
             backend=way.backend.name if way is not None else "",
             model=way.model if way is not None else "",

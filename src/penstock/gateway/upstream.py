@@ -219,6 +219,8 @@ class _Connection(asyncio.Protocol):
         self._reused = False
         self._since = 0.0
         self._parts: list[bytes] = []
+        # One parser for the life of the connection: a connection is only kept after an answer that it parsed whole.
+        self._parser = httptools.HttpResponseParser(self)
 
     def usable(self, oldest: float) -> bool:
         """Whether it may carry another request."""
@@ -227,7 +229,6 @@ class _Connection(asyncio.Protocol):
     def carry(self, exchange: Exchange) -> None:
         """Send a request and read its answer."""
         self._exchange = exchange
-        self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[bytes, bytes] = {}
         self._status = 0
         self._head = 0

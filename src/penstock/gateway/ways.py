@@ -15,8 +15,9 @@ from penstock.types import Kind, Operation, Wire
 
 if TYPE_CHECKING:
     from penstock.config import Alias
-    from penstock.gateway.fleet import Backend, Fleet
-    from penstock.gateway.metrics import Metrics, Series
+    from penstock.gateway.fleet import Backend
+    from penstock.gateway.line import Line
+    from penstock.gateway.metrics import Series
 
 UPSTREAM = {
     "/api/chat": "/v1/chat/completions",
@@ -32,7 +33,9 @@ class Way:
 
     __slots__ = ("backend", "embeds", "head", "model", "pairing", "path", "rank", "series", "to")
 
-    def __init__(self, asked: Route, backend: Backend, model: str, rank: int, *, defaults: bool) -> None:
+    def __init__(
+        self, asked: Route, backend: Backend, model: str, rank: int, *, series: Series, defaults: bool
+    ) -> None:
         self.backend = backend
         self.model = model
         self.rank = rank
@@ -47,31 +50,28 @@ class Way:
         self.to = Destination(
             kind=backend.kind, model=model, window=found.window if found else None, ollama_defaults=defaults
         )
-        self.series: dict[str, Series] = {}
-
-    def measured(self, metrics: Metrics, alias: str, operation: str) -> Series:
-        """Where this way's figures are kept."""
-        found = self.series.get(operation)
-        if found is None:
-            found = self.series[operation] = metrics.series(alias, self.backend.name, operation)
-        return found
+        self.series = series
 
 
 class Ways:
     """All ways of one alias on one route, and the order to try them in."""
 
-    __slots__ = ("_alias", "_fleet", "_groups", "_simple", "_until", "generation")
+    __slots__ = ("_fleet", "_groups", "_simple", "_until", "generation")
 
-    def __init__(self, asked: Route, alias: Alias, operation: Operation, fleet: Fleet, *, defaults: bool) -> None:
-        self._alias = alias
-        self._fleet = fleet
+    def __init__(self, asked: Route, name: str, alias: Alias, operation: Operation, line: Line) -> None:
+        fleet = self._fleet = line.fleet
         self.generation = fleet.generation
-        self._groups: list[dict[str, Way]] = []
+        defaults = line.config.ollama.defaults
+        groups: list[dict[str, Way]] = []
         for rank in route.eligible(alias, operation):
+            group: dict[str, Way] = {}
             target = alias.targets[rank]
-            able = [fleet.backends[name] for name in target.backends if supports(asked, fleet.backends[name])]
-            self._groups.append({one.name: Way(asked, one, target.model, rank, defaults=defaults) for one in able})
-        self._groups = [group for group in self._groups if group]
+            for backend in [fleet.backends[one] for one in target.backends]:
+                if supports(asked, backend):
+                    series = line.metrics.series(name, backend.name, operation.value)
+                    group[backend.name] = Way(asked, backend, target.model, rank, series=series, defaults=defaults)
+            groups.append(group)
+        self._groups = [group for group in groups if group]
         single = all(len(group) == 1 for group in self._groups)
         self._simple = self._ordered(None) if single else None
         self._until = min((one.backend.breaker.until for group in self._groups for one in group.values()), default=0.0)

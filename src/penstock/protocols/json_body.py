@@ -45,3 +45,9 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes, keys: tuple[bytes, ...
     if ambiguous(body, keys):
         spans(body)
     return head
+
+
+def refuse_repeated(body: bytes, keys: tuple[bytes, ...]) -> None:
+    """`BadRequest` where one of these top-level keys, quoted, stands there twice."""
+    if ambiguous(body, keys):
+        spans(body)

@@ -15,7 +15,8 @@ from penstock.protocols.openai_stream import ChatStream, MessagesStream, Respons
 from penstock.protocols.openai_usage import Counts
 from penstock.types import Face, Operation, Usage
 
-_KEYS = (b'"model"', b'"stream"', b'"stream_options"')
+_KEYS = (b'"model"',)
+_STREAM_KEYS = (b'"stream"', b'"stream_options"')
 _encode = msgspec.json.Encoder().encode
 
 
@@ -38,6 +39,8 @@ _head = msgspec.json.Decoder(_Head)
 def decode(operation: Operation, path: str, body: bytes, content_type: str) -> Call:
     """The head of an OpenAI or Anthropic request; an absent model is the default alias' business."""
     head = json_body.decode(_head, body, _KEYS)
+    if head.stream is not None or head.stream_options is not None:
+        json_body.refuse_repeated(body, _STREAM_KEYS)
     options = head.stream_options
     return Call(
         operation=operation,
