@@ -1,4 +1,4 @@
-"""The benchmark's command line: `run` (also without a verb), `profile`, `calls`, `missing`."""
+"""The benchmark's command line: `run` (also without a verb), `profile`, `calls`, `held`, `missing`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from bench import counting, machine, profiling, report, rounds, traffic
+from bench import counting, holding, machine, profiling, report, rounds, traffic
 from bench.build import programs
 from bench.peers import OURS, PEERS, Peer
 from bench.processes import raise_file_limit
@@ -108,6 +108,23 @@ def calls(
     output = Console(width=max(console.width, WIDTH))
     output.print(table)
     output.print(f"{total:.0f} calls each; the times are cProfile's, several times the true ones")
+
+
+@app.command()
+def held(
+    peer: Annotated[str, typer.Option()] = OURS,
+    top: Annotated[int, typer.Option(min=1, max=500)] = 40,
+) -> None:
+    """Show which lines of the gateway hold memory for an idle stream."""
+    raise_file_limit()
+    (chosen,) = _chosen(peer)
+    places = holding.places(chosen, programs())
+    table = Table("bytes", "objects", "line", title=f"{peer}: held for each idle stream")
+    for one in places[:top]:
+        table.add_row(f"{one.bytes:,.0f}", f"{one.objects:.1f}", Text(one.where))
+    output = Console(width=max(console.width, WIDTH))
+    output.print(table)
+    output.print(f"{sum(one.bytes for one in places) / 1024:.1f} KiB each, seen by tracemalloc")
 
 
 def _traffic(name: str) -> traffic.Traffic:

@@ -21,7 +21,7 @@ from bench.stage import stage
 OFTEN = 0.5
 """Functions called less often than this per request are left out of the list."""
 REPOSITORY = Path(__file__).parent.parent
-DRAIN_SECONDS = 30
+DRAIN_SECONDS = 60
 
 
 @dataclass(frozen=True)

@@ -36,24 +36,31 @@ def samples(stage: Stage, runner: Runner, round_number: int) -> Iterator[Sample]
         traffic.window(stage, runner, warm_up, round_number, 0.5, 0.2)
     time.sleep(SETTLE_SECONDS)
     base = measure.memory(runner.pids)
-    command = [str(stage.programs.load), "--port", str(runner.port), "--connections", str(STREAMS), "--hold"]
-    command += ["--seconds", str(OPEN_SECONDS), "--body", str(stage.request("bench(hold=stall)", stream=True))]
+    command = holding(stage, runner)
     log = stage.directory / "hold.log"
     with running(command, cpu=LOAD_CPU, log=log, stdout=subprocess.PIPE) as load:
-        opened = _opened(load)
+        count = opened(load)
         time.sleep(SETTLE_SECONDS)
         held = measure.memory(runner.pids)
         begin, cpu = time.monotonic(), measure.cpu_seconds(runner.pids)
         time.sleep(SETTLE_SECONDS)
         busy = (measure.cpu_seconds(runner.pids) - cpu) / (time.monotonic() - begin) * 1000
-    fault = "" if opened == STREAMS else f"only {opened} of {STREAMS} streams opened: {log.read_text()[-200:].strip()}"
-    details: dict[str, object] = {"base_pss": base.pss, "held_pss": held.pss, "opened": opened}
+    fault = "" if count == STREAMS else f"only {count} of {STREAMS} streams opened: {log.read_text()[-200:].strip()}"
+    details: dict[str, object] = {"base_pss": base.pss, "held_pss": held.pss, "opened": count}
     each = (held.pss - base.pss) / STREAMS / 1024
     yield Sample(STREAM.name, peer, round_number, None if fault else each, fault, details)
     yield Sample(IDLE_CPU.name, peer, round_number, None if fault else busy, fault)
 
 
-def _opened(load: subprocess.Popen[str]) -> int:
+def holding(stage: Stage, runner: Runner) -> list[str]:
+    """The command that opens the streams and holds them until its stdin ends."""
+    command = [str(stage.programs.load), "--port", str(runner.port), "--connections", str(STREAMS), "--hold"]
+    body = stage.request("bench(hold=stall)", stream=True)
+    return [*command, "--seconds", str(OPEN_SECONDS), "--body", str(body)]
+
+
+def opened(load: subprocess.Popen[str]) -> int:
+    """How many streams it opened, once it says so."""
     assert load.stdout is not None  # noqa: S101 - it was started with a pipe
     if not select.select([load.stdout], [], [], OPEN_SECONDS + 5)[0]:
         return 0
