@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from penstock.errors import BadRequest
-from penstock.protocols import json_body, ollama_words
+from penstock.protocols import json_body, ollama_keys, ollama_words
 from penstock.protocols.dialect import Call
 from penstock.protocols.ollama_types import (
     ChatRequest,
@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 _TOP = ("model", "messages", "prompt", "input", "stream", "options", "format", "keep_alive", "raw", "system", "tools")
 _KEYS = tuple(f'"{name}"'.encode() for name in _TOP)
+_REQUESTS = (ChatRequest, GenerateRequest, EmbedRequest, EmbeddingsRequest)
+_NAMES = frozenset(name for request in _REQUESTS for name in request.__struct_fields__)
+_MESSAGE = frozenset(Message.__struct_fields__)
 _chat = msgspec.json.Decoder(ChatRequest)
 _generate = msgspec.json.Decoder(GenerateRequest)
 _embed = msgspec.json.Decoder(EmbedRequest)
@@ -76,7 +79,9 @@ def texts(raw: msgspec.Raw) -> list[str]:
 def _read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     if not body or body.isspace():
         raise BadRequest(ollama_words.MISSING_BODY)
-    return json_body.decode(decoder, body, _KEYS)
+    found = json_body.decode(decoder, body, _KEYS)
+    ollama_keys.check(body, _NAMES, _MESSAGE)
+    return found
 
 
 def _chat_call(path: str, body: bytes, content_type: str) -> Call:
