@@ -15,7 +15,9 @@
     │   └── Overloaded        503   queue full, deadline passed, or draining
     └── EngineFault                 a backend did not do its part
         ├── Unreachable       502   no connection
-        ├── EngineRefused     502   5xx, 429, model not loaded
+        ├── EngineRefused     502   5xx, or an error inside a 200
+        ├── RateLimited       429   the engine sheds load
+        ├── NotLoaded         503   the engine is up, the model of its target is not
         ├── BrokenAnswer      502   malformed, truncated or not what it says it is
         ├── EngineTimeout     504   connect, first token, between tokens, total
         └── Unavailable       503   nothing is left to try
@@ -35,7 +37,9 @@ class PenstockError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
 
-    def __init__(self, message: str, *, hint: str = "", retry_after: int | None = None, param: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", retry_after: int | None = None, param: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -144,10 +148,26 @@ class Unreachable(EngineFault):
 
 
 class EngineRefused(EngineFault):
-    """5xx, 429 or a model that is not loaded."""
+    """5xx, or an error inside a 200."""
 
     code = "engine_refused"
-    reason = "refused"
+    reason = "5xx"
+
+
+class RateLimited(EngineFault):
+    """429: the engine sheds load; nothing is wrong with it."""
+
+    status = 429
+    code = "engine_rate_limited"
+    reason = "429"
+
+
+class NotLoaded(EngineFault):
+    """The engine is up, but the model of its target is not there."""
+
+    status = 503
+    code = "model_not_loaded"
+    reason = "not_loaded"
 
 
 class BrokenAnswer(EngineFault):

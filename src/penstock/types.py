@@ -70,9 +70,7 @@ class Operation(StrEnum):
         return self in _PINNED
 
 
-_PINNED = frozenset(
-    {Operation.EMBEDDING, Operation.SCORE, Operation.RERANK, Operation.TOKENIZE, Operation.DETOKENIZE}
-)
+_PINNED = frozenset({Operation.EMBEDDING, Operation.SCORE, Operation.RERANK, Operation.TOKENIZE, Operation.DETOKENIZE})
 
 
 class Usage(msgspec.Struct, frozen=True):
