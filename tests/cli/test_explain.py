@@ -28,6 +28,17 @@ def test_every_value_with_its_origin(tmp_path: Path) -> None:
     assert "note: VLLM_URL in the environment: not used, penstock.yaml gives the engines" in done.err
 
 
+def test_the_file_in_this_folder_unless_another_is_named(tmp_path: Path) -> None:
+    (tmp_path / "penstock.yaml").write_text("workers: 2\n", encoding="utf-8")
+    (tmp_path / "other.yaml").write_text("workers: 3\n", encoding="utf-8")
+    env = {"USE_VLLM": "true", "VLLM_MODEL": "llama3.2"}
+    here = run(tmp_path, "explain-config", "--json", env=env)
+    named = run(tmp_path, "explain-config", "--json", "--config", "other.yaml", env=env)
+    by_environment = run(tmp_path, "explain-config", "--json", env=env | {"PENSTOCK_CONFIG": "other.yaml"})
+    assert [done.data["config"]["workers"] for done in (here, named, by_environment)] == [2, 3, 3]
+    assert here.data["origin"]["workers"] == "penstock.yaml:1"
+
+
 def test_as_json(tmp_path: Path) -> None:
     env = {"USE_VLLM": "true", "VLLM_HOST": "http://vllm:8000", "VLLM_MODEL": "llama3.2"}
     data = run(tmp_path, "explain-config", "--json", env=env).data

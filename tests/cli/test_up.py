@@ -44,6 +44,9 @@ def test_once_asks_both_apis_prints_and_ends(tmp_path: Path) -> None:
         assert answer in done.out
     assert "guide from local" in done.out
     assert "· starting the gateway" in done.err
+    # what it wrote is for its owner alone, and reads back
+    assert stat.S_IMODE((tmp_path / "state" / "up.yaml").stat().st_mode) == 0o600
+    assert run(tmp_path, "explain-config", "--config", "state/up.yaml").code == 0
 
 
 def test_json_holds_real_answers_with_real_counts(tmp_path: Path) -> None:
@@ -59,13 +62,7 @@ def test_json_holds_real_answers_with_real_counts(tmp_path: Path) -> None:
     assert facts["models"] == ["guide"]
 
 
-def test_what_it_wrote_is_for_its_owner_alone(tmp_path: Path) -> None:
-    assert run(tmp_path, "up", "--once", "--model", "guide", "--port", "0").code == 0
-    assert stat.S_IMODE((tmp_path / "state" / "up.yaml").stat().st_mode) == 0o600
-    assert run(tmp_path, "explain-config", "--config", "state/up.yaml").code == 0
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_it_serves_until_it_is_told_to_stop_and_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     with started(tmp_path, "up", "--model", "guide", "--port", "0", "--json") as process:
         port = port_of(first_document(process)["url"])

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -118,14 +118,16 @@ class _Talk:
         pieces: list[str] = []
         shown = False
         try:
-            for delta in self._answer(said):
-                shown = True
-                if delta.thought:
-                    err.print(Text(delta.thought, "dim italic"), end="")
-                if delta.content:
-                    pieces.append(delta.content)
-                    out.file.write(delta.content)
-                    out.file.flush()
+            # Closed at once and not when it is collected: an interrupted answer must stop its engine now.
+            with closing(self._answer(said)) as answer:
+                for delta in answer:
+                    shown = True
+                    if delta.thought:
+                        err.print(Text(delta.thought, "dim italic"), end="")
+                    if delta.content:
+                        pieces.append(delta.content)
+                        out.file.write(delta.content)
+                        out.file.flush()
         except KeyboardInterrupt:
             err.print(Text(" (stopped)", "dim"), end="")
         except PenstockError as error:
@@ -137,23 +139,24 @@ class _Talk:
         if pieces:
             self._said = [*said, {"role": "assistant", "content": "".join(pieces)}]
 
-    def _answer(self, said: Messages) -> Iterator[_Delta]:
+    def _answer(self, said: Messages) -> Generator[_Delta, None, None]:
         """Pieces of the answer; until the first one comes, a terminal shows that something is going on."""
         body = {"model": self.model, "messages": said, "stream": True}
         splitter = Splitter()
+        complete = False
         with ExitStack() as waiting:
             if err.is_terminal:
                 waiting.enter_context(err.status(""))
             with self._gateway.stream("/v1/chat/completions", body) as pieces:
-                for piece in pieces:
-                    for event in splitter.feed(piece):
-                        data = payload(event)
-                        if data == b"[DONE]":
-                            return
-                        for delta in _deltas(data) if data else ():
-                            waiting.close()
-                            yield delta
-        raise BrokenAnswer("Reading the answer: the stream ended before it was complete.", hint="Ask again.")
+                # To the very end, past [DONE]: a client that leaves before it counts as one that gave up.
+                for event in (event for piece in pieces for event in splitter.feed(piece)):
+                    data = payload(event)
+                    complete = complete or data == b"[DONE]"
+                    for delta in _deltas(data) if data and not complete else ():
+                        waiting.close()
+                        yield delta
+        if not complete:
+            raise BrokenAnswer("Reading the answer: the stream ended before it was complete.", hint="Ask again.")
 
 
 def _deltas(data: bytes) -> Iterator[_Delta]:

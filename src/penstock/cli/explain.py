@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from penstock.cli.config_file import ConfigFile, config_file
 from penstock.cli.screen import note, out, print_json, step
 from penstock.config_schema import json_schema
 from penstock.config_text import shown
@@ -20,9 +20,7 @@ from penstock.sources import load
 
 def explain_config(
     *,
-    config: Annotated[
-        Path | None, typer.Option(help="The file; else PENSTOCK_CONFIG names it.", metavar="FILE")
-    ] = None,
+    config: ConfigFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="The JSON Schema of penstock.yaml instead.")] = False,
 ) -> None:
@@ -33,8 +31,9 @@ def explain_config(
     if schema:
         out.file.write(json_schema())
         return
+    file = config_file(config)
     with step("reading the configuration"):
-        loaded = load(config, os.environ, models)
+        loaded = load(file, os.environ, models)
     values = shown(loaded.config)
     if as_json:
         print_json({"config": values, "origin": loaded.origin, "notes": loaded.notes})

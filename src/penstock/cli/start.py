@@ -15,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.text import Text
 
 from penstock.address import parse_address
+from penstock.cli.config_file import config_file
 from penstock.cli.screen import err, step
 from penstock.config import GUIDE, Alias, Backend, Config, Loaded, Target
 from penstock.config_text import as_yaml
@@ -37,7 +38,7 @@ def configured(model: str | None, port: int | None) -> Loaded:
     """The tree to start with; every address in it is free when this returns."""
     if model is None:
         with step("looking for engines on this machine"):
-            loaded = load(None, os.environ, models)
+            loaded = load(config_file(None), os.environ, models)
     else:
         loaded = _embedded(model)
     config = _listening(loaded.config, port)
