@@ -24,12 +24,12 @@ class Kind(StrEnum):
         return Wire.OLLAMA if self is Kind.OLLAMA else Wire.OPENAI
 
     @property
-    def title(self) -> str:
+    def label(self) -> str:
         """The engine's own spelling of its name, for log lines people read."""
-        return _TITLES[self]
+        return _LABELS[self]
 
 
-_TITLES = {Kind.VLLM: "vLLM", Kind.OLLAMA: "Ollama", Kind.OPENAI: "OpenAI", Kind.EMBEDDED: "Embedded engine"}
+_LABELS = {Kind.VLLM: "vLLM", Kind.OLLAMA: "Ollama", Kind.OPENAI: "OpenAI", Kind.EMBEDDED: "Embedded engine"}
 
 
 class Wire(StrEnum):

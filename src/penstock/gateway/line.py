@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from itertools import count
 from urllib.parse import urlsplit
 
+from penstock.address import Address
 from penstock.config import Alias, Config
 from penstock.errors import Forbidden, Unsupported
 from penstock.gateway.admit import Admission
@@ -110,8 +111,15 @@ class Line:
             raise Forbidden(msg, hint="Add the origin to `cors` in penstock.yaml.")
 
     def allows_origin(self, origin: str, host: str) -> bool:
-        """Whether a page of this origin may call us: our own, or one that `cors` lists."""
-        return "*" in self._origins or origin in self._origins or urlsplit(origin).netloc == host
+        """Whether a page of this origin may call us: our own, or one that `cors` lists.
+
+        Our own is not simply the one that equals `Host`: a page whose name was made to point at this machine (DNS
+        rebinding) sends both alike. So without callers only names that always mean this machine count.
+        """
+        if "*" in self._origins or origin in self._origins:
+            return True
+        own = urlsplit(origin)
+        return own.netloc == host and (bool(self.config.callers) or _is_loopback(own.hostname or ""))
 
     def ways(self, asked: Route, name: str, alias: Alias, operation: Operation) -> Ways:
         """Who can answer this alias on this route, as the fleet is now."""
@@ -166,3 +174,7 @@ class Line:
             "penstock_workers": [((), 1.0)],
             "tensafe_vllm_kv_cache_utilization": [((), max(uses))] if uses else [],
         }
+
+
+def _is_loopback(host: str) -> bool:
+    return Address(host, 0).loopback or host.endswith(".localhost")

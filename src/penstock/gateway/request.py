@@ -477,7 +477,7 @@ class Request:
             client.end(reader.fault(fault))
         name = backend.name if backend is not None else ""
         self.line.metrics.count("penstock_streams_broken", self.alias_name, name, fault.reason)
-        title = backend.kind.title if backend is not None else "The engine"
+        title = backend.kind.label if backend is not None else "The engine"
         log.warning("%s failed: %s; the stream ended in an error", title, fault.message, request=self.id.decode())
         self._close(200, outcome="broken", error=fault.message)
 
@@ -490,7 +490,7 @@ class Request:
             self.line.metrics.count("penstock_fallback", first.name, backend.name, reason)
         self._fallback = reason
         log.warning(
-            "%s failed: %s, trying %s", first.kind.title, cause, backend.kind.title,
+            "%s failed: %s, trying %s", first.kind.label, cause, backend.kind.label,
             request=self.id.decode(), alias=self.alias_name, to=backend.name, reason=reason,
         )  # fmt: skip
 

@@ -111,7 +111,7 @@ def show(model: Listed) -> bytes:
     return _encode(
         _Shown(
             license="",
-            modelfile=f"# Served by {model.kind.title} behind Penstock.\nFROM {model.model}\n",
+            modelfile=f"# Served by {model.kind.label} behind Penstock.\nFROM {model.model}\n",
             parameters="",
             template="",
             details=_details(model),

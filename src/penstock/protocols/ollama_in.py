@@ -89,7 +89,7 @@ class Generate:
         asked = ollama_call.generate_request(call.body)
         if asked.template:
             msg = (
-                f"Writing the request for {to.kind.title}: its chat template is its own, `template` cannot replace it."
+                f"Writing the request for {to.kind.label}: its chat template is its own, `template` cannot replace it."
             )
             raise Unsupported(msg, hint="Leave it out, or send the rendered prompt with raw: true.", param="template")
         dropped = [name for name in ("context", "width", "height", "steps") if getattr(asked, name)]
@@ -224,7 +224,7 @@ def _completion(asked: GenerateRequest, call: Call, to: Destination, dropped: li
 
 def _check_completion(asked: GenerateRequest, to: Destination) -> None:
     if asked.images:
-        msg = f"Writing the request for {to.kind.title}: a prompt without the chat template cannot carry images."
+        msg = f"Writing the request for {to.kind.label}: a prompt without the chat template cannot carry images."
         raise Unsupported(msg, hint="Leave `raw` and `suffix` out.", param="images")
     if asked.suffix and to.kind is Kind.EMBEDDED:
         msg = "Writing the request for the embedded engine: llama.cpp ignores `suffix` on /v1/completions."
