@@ -22,7 +22,7 @@ LLAMA = "meta-llama/Meta-Llama-3.1-8B-Instruct"
 GUIDE = "guide"
 EMBED = "penstock/guide-embed"
 
-READY_WITHIN = 180.0
+READY_WITHIN = 240.0
 STOP_WITHIN = 20.0
 LOOK_EVERY = 0.25
 LOG_TAIL = 6000

@@ -62,6 +62,15 @@ def test_stream_without_usage(vllm_generate: VllmServer) -> None:
     assert last["choices"][0]["finish_reason"] in {"length", "stop"}
 
 
+def test_a_stream_that_stops_by_itself(vllm_generate: VllmServer) -> None:
+    """The token that ends an answer has no text; it comes in a chunk of its own, with `finish_reason` and an empty `delta`."""
+    asked = chat("What is Penstock?", model=GUIDE, stream=True, max_tokens=128, **TOKENS)
+    *_, last = post(vllm_generate.port, CHAT, asked).chunks
+    assert last["choices"][0]["delta"] == {}
+    assert last["choices"][0]["finish_reason"] == "stop"
+    assert len(last["choices"][0]["token_ids"]) == 1
+
+
 def test_stream_with_usage(vllm_generate: VllmServer) -> None:
     """One more chunk, without choices; the others carry no `usage` at all, not even null; the fingerprint moves to it."""
     *others, last = chunks_of(vllm_generate, **USAGE)
