@@ -150,6 +150,10 @@ def test_an_engine_that_is_our_own_listener_is_refused(environ: dict[str, str]) 
     assert "where this gateway itself listens" in refused(**environ)
 
 
+def test_the_way_out_is_named() -> None:
+    assert "env -u OPENAI_BASE_URL penstock" in refused(OPENAI_BASE_URL="http://127.0.0.1:8000/v1")
+
+
 def test_the_implied_ollama_gives_way_to_our_own_listener() -> None:
     """Taking over Ollama's port leaves no Ollama there to fall back to; nobody asked for that one by name."""
     assert list(config(USE_VLLM="true", PENSTOCK_LISTEN="127.0.0.1:11434").backends) == ["vllm"]

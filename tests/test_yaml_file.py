@@ -49,6 +49,8 @@ def test_a_key_that_stands_twice_is_an_error_with_both_lines() -> None:
         (b"{[1]: a}", "a list or mapping is not text as a key"),
         (b"a: 1\n---\nb: 2", "this is not YAML"),
         (b"a: !!python/object:os.system x", "this is not YAML"),
+        (b"a: " + b"9" * 5000, "cannot be read"),
+        (b"a: 2026-13-45", "cannot be read"),
         (b"a: &x [*x]", "holds more values, or deeper ones"),
         (b"a: " + b"[" * 1200, "this is not YAML"),
     ],

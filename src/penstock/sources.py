@@ -22,6 +22,8 @@ from penstock.shape import Mistake, Plain, check, dotted
 from penstock.shape import Path as Where
 from penstock.yaml_file import Placed, read_yaml
 
+ENVIRONMENT = "environment "
+"""How the origin of a value begins that a name in the environment gave."""
 OWN_NAMES = ("PENSTOCK_CONFIG", "PENSTOCK_LISTEN", "PENSTOCK_STATE")
 
 
@@ -135,15 +137,18 @@ def _finished(draft: _Draft, environ: Mapping[str, str], *, what: str) -> Loaded
 
 def _unusable(what: str, mistakes: list[Mistake], origin: Mapping[Where, str]) -> ConfigError:
     lines = []
+    names = set()
     for mistake in mistakes:
         place = _nearest_origin(mistake.path, origin)
         start = f"{place}: " if place != "default" else ""
         lines.append(f"{start}{dotted(mistake.path)}: {mistake.text}" if mistake.path else f"{start}{mistake.text}")
+        names |= {place.removeprefix(ENVIRONMENT)} if place.startswith(ENVIRONMENT) else set()
     count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-    return ConfigError(
-        f"{what} cannot be used as a configuration, {count}:\n  " + "\n  ".join(lines),
-        hint="docs/reference/config.md lists every key; `penstock explain-config` shows what a file comes to.",
-    )
+    hint = "docs/reference/config.md lists every key; `penstock explain-config` shows what a file comes to."
+    if names:
+        unset = " ".join(f"-u {name}" for name in sorted(names))
+        hint = f"Set it otherwise, or leave it out for this command alone: env {unset} penstock …"
+    return ConfigError(f"{what} cannot be used as a configuration, {count}:\n  " + "\n  ".join(lines), hint=hint)
 
 
 def _nearest_origin(path: Where, origin: Mapping[Where, str]) -> str:

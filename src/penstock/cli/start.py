@@ -32,6 +32,8 @@ FOLDER: Final = Path("state")
 WRITTEN: Final = FOLDER / "up.yaml"
 LOG: Final = FOLDER / "up.log"
 SLOTS: Final = 4
+NOT_ENGINES: Final = ("PENSTOCK_LISTEN", "PENSTOCK_STATE", "OLLAMA_ORIGINS")
+"""The names in the environment that say something else than which engines to use."""
 
 
 def configured(model: str | None, port: int | None) -> Loaded:
@@ -67,7 +69,7 @@ def _embedded(model: str) -> Loaded:
     name = Path(file).stem if is_path(model) else model
     backend = Backend(kind=Kind.EMBEDDED, model=file, slots=SLOTS)
     alias = Alias(targets=(Target(backends=("local",), model=name),))
-    bare = load(None, {name: os.environ[name] for name in ("PENSTOCK_LISTEN", "PENSTOCK_STATE") if name in os.environ})
+    bare = load(None, {name: os.environ[name] for name in NOT_ENGINES if name in os.environ})
     config = msgspec.structs.replace(bare.config, backends={"local": backend}, aliases={name: alias})
     for path, text in mistakes_of(config):
         raise ConfigError(f"Serving {model}: {dotted(path)}: {text}.", hint="Rename the file, then try again.")
