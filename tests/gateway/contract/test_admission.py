@@ -236,6 +236,7 @@ async def _breaker(gateway: Gateway, backend: str) -> float:
 
 async def _served_by(gateway: Gateway, backend: str) -> None:
     """Ask until this backend answers; its rest has an end."""
+    answered = ""
     async with asyncio.timeout(LIMIT):
-        while (await once(gateway.url, PATH, chat())).header("x-penstock-backend") != backend:
-            await asyncio.sleep(0)
+        while answered != backend:
+            answered = (await once(gateway.url, PATH, chat())).header("x-penstock-backend") or ""
