@@ -296,6 +296,14 @@ def test_calls_of_engines_that_number_nothing() -> None:
     ]
 
 
+def test_servers_that_write_odd_nothings() -> None:
+    """An empty finish reason is no finish, null choices are no choices."""
+    data = sse({"choices": None}, chunk({"content": "a", "tool_calls": None}, ""), chunk({"content": None}, "stop"))
+    assert [line["message"]["content"] for line in lines(told(data))] == ["a", ""]
+    with pytest.raises(BrokenAnswer):
+        told(sse(chunk({"content": "a"}, "")))
+
+
 def test_other_choices_are_not_mixed_in() -> None:
     data = sse(
         {"choices": [{"index": 1, "delta": {"content": "b"}}, {"index": 0, "delta": {"content": "a"}}]},

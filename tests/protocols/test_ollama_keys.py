@@ -41,6 +41,11 @@ def test_nor_a_messages_member(key: str) -> None:
         ask("/api/chat", {"model": "m", "messages": [{"role": "user", "content": "hi"}, {"role": "user", key: "hi"}]})
 
 
+def test_messages_of_a_route_that_has_none_are_not_looked_into() -> None:
+    """`/api/embed` has no messages; whatever stands there is not ours."""
+    assert ask("/api/embed", {"model": "m", "input": "a", "messages": "A", "B": 1}).model == "m"
+
+
 def test_what_is_not_ours_may_be_spelled_as_it_likes() -> None:
     tool = {
         "type": "function",

@@ -182,7 +182,7 @@ def _chat(body: ChatBody, asked: ChatRequest | GenerateRequest, to: Destination,
 
 def _think(body: ChatBody, think: Think, kind: Kind) -> bool:
     """Say whether and how much to think; False where this kind of engine has no word for it."""
-    if think is None or think == "":
+    if think is None:
         return True
     level = think if isinstance(think, str) else None
     if kind is Kind.OPENAI:

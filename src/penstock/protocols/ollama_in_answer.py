@@ -204,7 +204,7 @@ class Stream(_Told):
             return self.close()
         answer = _read(data)
         self._note(answer, data)
-        return b"".join([self._choice(choice) for choice in answer.choices if choice.index == 0])
+        return b"".join([self._choice(choice) for choice in answer.choices or () if choice.index == 0])
 
     def _choice(self, choice: Choice) -> bytes:
         delta = choice.delta or Delta(content=choice.text)
@@ -216,7 +216,8 @@ class Stream(_Told):
         if piece.content or piece.thinking or delta.tool_calls:
             self._stamp()
         calls = self._calls.add(delta.tool_calls or [])
-        if choice.finish_reason is not None:
+        # Some servers write "" where they mean null.
+        if choice.finish_reason:
             calls += self._finish(choice.finish_reason)
         piece.calls = calls or None
         said_anything = piece.content or piece.thinking or piece.calls or piece.logprobs
@@ -248,7 +249,7 @@ class Whole(_Told):
         data = b"".join(self._parts)
         answer = _read(data)
         self._note(answer, data)
-        choice = next((choice for choice in answer.choices if choice.index == 0), None)
+        choice = next((choice for choice in answer.choices or () if choice.index == 0), None)
         if choice is None:
             msg = "Reading the engine's answer: it holds no choice."
             raise BrokenAnswer(msg)

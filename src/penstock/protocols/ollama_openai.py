@@ -220,7 +220,7 @@ class Answer(msgspec.Struct):
 
     id: str | None = None
     model: str | None = None
-    choices: list[Choice] = []
+    choices: list[Choice] | None = None
     usage: Counts | None = None
     timings: Timings | None = None
     metrics: Measured | None = None
