@@ -43,5 +43,5 @@ def test_leaving_ends_the_request(vllm_generate: VllmServer, stream: bool) -> No
     assert becomes(vllm_generate, 1)
     connection.close()
     assert becomes(vllm_generate, 0)
-    assert 0 < metric(vllm_generate, "vllm:generation_tokens_total") - made < TOKENS
+    assert metric(vllm_generate, "vllm:generation_tokens_total") - made < TOKENS
     assert metric(vllm_generate, "vllm:request_success_total") == finished
