@@ -123,6 +123,7 @@ class Gateways:
         for gateway in self._running:
             status = await gateway.stop()
             if status != 0 or "Traceback" in gateway.log:
-                complaints.append(f"exit status {status}\n{gateway.log}")
+                told = [line for line in gateway.log.splitlines() if "Traceback" in line] or [gateway.log[-4000:]]
+                complaints.append(f"exit status {status}\n" + "\n".join(told))
         shutil.rmtree(self._sockets)
         assert not complaints, "\n\n".join(complaints)

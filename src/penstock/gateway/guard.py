@@ -10,7 +10,7 @@ import time
 from typing import ClassVar
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from penstock.errors import BadRequest, HeadersTooLarge, PenstockError
 from penstock.gateway.line import Line
@@ -18,6 +18,8 @@ from penstock.protocols import refusal
 from penstock.protocols.table import face_of
 
 NEVER = float("inf")
+AHEAD = 8
+"""Parsed requests that may wait behind the one being answered."""
 
 
 class Guard(HttpToolsProtocol):
@@ -30,6 +32,10 @@ class Guard(HttpToolsProtocol):
     _head_size = 0
     """Bytes received since the head began: a bound while it is incomplete."""
     _in_head = True
+    _serving: RequestResponseCycle | None = None
+    """What uvicorn answers now; its own `cycle` is the newest, which may wait behind this one."""
+    _final: tuple[PenstockError, bytes] | None = None
+    """A refusal, and the target it is about, that ends the connection once all before it is answered."""
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - uvicorn narrows it
         """A new connection has as long for its first head as an idle one for its next."""
@@ -68,6 +74,11 @@ class Guard(HttpToolsProtocol):
             name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
         )
         super().on_headers_complete()
+        if not self.pipeline:
+            self._serving = self.cycle
+        elif len(self.pipeline) <= AHEAD:
+            # uvicorn stops reading behind a request sent ahead, and would not see the client leave.
+            self.flow.resume_reading()
 
     def head_complete(self) -> None:
         """From here on the body has its own time."""
@@ -88,9 +99,26 @@ class Guard(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the next request, but not for ever."""
         self.rest()
+        self._serving = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
         # The deadline above is ours; uvicorn's own timer would be a second one.
         self._unset_keepalive_if_required()
+        if self._serving is not None:
+            self.deadline, self.idle_since = NEVER, None
+        self.say_final()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: whoever answers it learns of it, and what waited behind is never begun."""
+        if self._serving is not None:
+            self._serving.disconnected = True
+            self._serving.message_event.set()
+        self.pipeline.clear()
+        super().connection_lost(exc)
+
+    def busy(self) -> bool:
+        """Whether a whole request is being answered, or waits for it."""
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's annotation forgets that it begins as None
+        return bool(self.pipeline) or (cycle is not None and not cycle.more_body and not cycle.response_complete)
 
     def rest(self) -> None:
         """Nothing to answer: the connection may wait for its next request."""
@@ -104,10 +132,17 @@ class Guard(HttpToolsProtocol):
             self.transport.close()
 
     def refuse_connection(self, error: PenstockError) -> None:
+        """Refuse and close, after the answers to what came before."""
+        if self._final is None:
+            self._final = (error, self._url())
+        self.say_final()
+
+    def say_final(self) -> None:
         """Answer what cannot be a request, and close: nothing after it can be trusted to begin where it seems to."""
-        if self.transport.is_closing():
+        if self._final is None or self.busy() or self.transport.is_closing():
             return
-        body = refusal.body(face_of(self._url().decode("latin-1")), error)
+        error, url = self._final
+        body = refusal.body(face_of(url.decode("latin-1")), error)
         self.transport.write(
             b"".join(
                 (
@@ -126,6 +161,8 @@ class Guard(HttpToolsProtocol):
         cause = error.__context__
         if isinstance(error, httptools.HttpParserCallbackError) and isinstance(cause, PenstockError):
             self.refuse_connection(cause)
+        elif isinstance(cause, httptools.HttpParserInvalidURLError | UnicodeDecodeError):
+            self.refuse_connection(BadRequest(f"Reading the request: its target {self._url()[:100]!r} is not a path."))
         elif isinstance(error, httptools.HttpParserCallbackError):
             self.transport.abort()
             raise error

@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections import deque
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from penstock.errors import PenstockError, TooLarge
-from penstock.gateway.guard import NEVER, Guard
+from penstock.gateway.guard import AHEAD, NEVER, Guard
 from penstock.gateway.line import wanted
 from penstock.gateway.request import Headers, Request
 from penstock.protocols.table import ROUTES
-
-AHEAD = 8
-"""Parsed requests that may wait behind the one being answered; a client that sends more is disconnected after it."""
 
 
 class Parsed(msgspec.Struct):
@@ -43,8 +40,6 @@ class HotLane(Guard):
     _ahead: deque[Parsed]
     _head = b""
     _last_one = False
-    _final: tuple[PenstockError, bytes] | None = None
-    """A refusal, and the path it is about, that ends the connection once all before it is answered."""
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - uvicorn narrows it
         """Nothing is being read or answered yet."""
@@ -57,6 +52,10 @@ class HotLane(Guard):
         """Only what deciding needs; uvicorn's own scope is made when the request turns out to be for it."""
         self.url = b""
         self.headers = []
+
+    def on_url(self, url: bytes) -> None:
+        """The target, in one piece or several."""
+        self.url = self.url + url if self.url else url
 
     def on_headers_complete(self) -> None:
         """Hot or not: by path and method alone."""
@@ -74,12 +73,7 @@ class HotLane(Guard):
         except PenstockError as error:
             self._refuse_unread(parsed, route.path, error)
             return
-        if (
-            b"expect" in headers
-            and headers[b"expect"].lower() == b"100-continue"
-            and self._current is None
-            and not self._busy_cold()
-        ):
+        if b"expect" in headers and headers[b"expect"].lower() == b"100-continue" and not self.busy():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -105,7 +99,7 @@ class HotLane(Guard):
             return
         parsed.keep_alive = self.parser.should_keep_alive() and parsed.chunked
         parsed.whole = True
-        if self._current is None and not self._ahead and not self._busy_cold():
+        if not self.busy():
             self._begin(parsed)
         elif len(self._ahead) < AHEAD:
             self._ahead.append(parsed)
@@ -125,10 +119,6 @@ class HotLane(Guard):
         self.url = url
         self.headers.extend(headers)
         super().on_headers_complete()
-
-    def _busy_cold(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's annotation forgets that it begins as None
-        return bool(self.pipeline) or (cycle is not None and not cycle.response_complete)
 
     def _check_length(self, length: bytes | None) -> None:
         if length is not None and int(length) > self.line.limits.body:
@@ -168,7 +158,7 @@ class HotLane(Guard):
         elif self._ahead:
             self._begin(self._ahead.popleft())
         elif self._final is not None:
-            self._say_final(*self._final)
+            self.say_final()
         elif self._last_one or self.line.draining:
             self.transport.close()
         else:
@@ -177,24 +167,17 @@ class HotLane(Guard):
     def refuse_connection(self, error: PenstockError) -> None:
         """Refuse and close, after the answers to what came before."""
         self._last_one = True
-        if self._current is None and not self._ahead and not self._busy_cold():
-            super().refuse_connection(error)
-        elif self._final is None:
-            self._final = (error, self.url)
-
-    def _say_final(self, error: PenstockError, url: bytes) -> None:
-        self.url = url
         super().refuse_connection(error)
+
+    def busy(self) -> bool:
+        """Whether either lane has something to answer."""
+        return self._current is not None or bool(self._ahead) or super().busy()
 
     def on_response_complete(self) -> None:
         """A cold answer is complete; requests sent ahead of it may follow."""
         super().on_response_complete()
-        if self._current is not None or self._busy_cold():
-            return
-        if self._ahead:
+        if self._ahead and self._current is None and not super().busy():
             self._begin(self._ahead.popleft())
-        elif self._final is not None:
-            self._say_final(*self._final)
 
     # ── request.Client ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -203,8 +186,9 @@ class HotLane(Guard):
         if self.transport.is_closing():
             self._done()
             return
+        end = b"connection: close\r\n\r\n" if self._closing() else b"\r\n"
         self.transport.write(
-            self._render(status, headers, b"content-length: %d\r\n" % len(body), close=self._closing()) + body
+            b"".join((STATUS_LINE[status], *headers, b"content-length: %d\r\n" % len(body), end, body))
         )
         self._done()
 
@@ -212,7 +196,8 @@ class HotLane(Guard):
         """Keep the head for the first piece: one packet instead of two."""
         parsed = self._current
         framing = b"transfer-encoding: chunked\r\n" if parsed is not None and parsed.chunked else b""
-        self._head = self._render(status, headers, framing, close=self._closing() or not framing)
+        end = b"connection: close\r\n\r\n" if self._closing() or not framing else b"\r\n"
+        self._head = b"".join((STATUS_LINE[status], *headers, framing, end))
 
     def write(self, data: bytes) -> None:
         """A piece of a stream."""
@@ -241,10 +226,6 @@ class HotLane(Guard):
         if parsed is None or not parsed.keep_alive:
             return True
         return (self._last_one or self.line.draining) and not self._ahead and self._final is None
-
-    @staticmethod
-    def _render(status: int, headers: Headers, framing: bytes, *, close: bool) -> bytes:
-        return b"".join((STATUS_LINE[status], *headers, framing, b"connection: close\r\n\r\n" if close else b"\r\n"))
 
     # ── transport ────────────────────────────────────────────────────────────────────────────────────────────────────
 
