@@ -78,6 +78,11 @@ def test_no_limit_is_said_by_silence(value: int) -> None:
     assert "max_tokens" not in sampled({"num_predict": value}, Kind.VLLM)[0]
 
 
+def test_one_token_is_a_limit() -> None:
+    assert sampled({"num_predict": 1}, Kind.VLLM)[0]["max_tokens"] == 1
+    assert "max_tokens" not in sampled({"num_predict": 0.5}, Kind.VLLM)[0]
+
+
 def test_a_limit_beyond_the_window_is_the_window() -> None:
     """Ollama stops where the context ends; vLLM would refuse the request."""
     assert sampled({"num_predict": 9000}, Kind.VLLM, window=4096)[0]["max_tokens"] == 4096

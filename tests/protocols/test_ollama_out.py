@@ -58,6 +58,7 @@ def test_sampling() -> None:
         "num_predict": 4,
         "stop": ["a", "b"],
     }
+    assert chat(max_tokens=1)[0]["options"] == {"num_predict": 1}
     assert chat(max_tokens=None, stop=None, stop_=None)[0]["options"] == {}
 
 
