@@ -212,7 +212,7 @@ def test_loading_and_unloading_succeed_at_once(path: str, body: Json, wanted: Js
     for wire in Wire:
         answer = json.loads(table.PAIRINGS[path, wire].idle(call, backend()))
         assert answer.pop("created_at").endswith("Z")
-        assert answer == {"model": "m", "done": True} | wanted
+        assert answer == {"model": "engine-model", "done": True} | wanted
 
 
 def test_a_body_that_is_wrong_only_for_a_backend_is_refused_there() -> None:

@@ -77,7 +77,7 @@ def test_a_streamed_chat_says_all_that_the_engine_said(script: Script, spelling:
     assert watcher.usage == Usage(script.prompt_tokens, script.completion_tokens)
     assert (watcher.finished, watcher.content, watcher.finish_reason) == (True, True, script.reason)
     assert watcher.model == "engine-model"
-    assert {answer.model for answer in answers} == {"m"}
+    assert {answer.model for answer in answers} == {"engine-model"}
 
 
 @given(scripts(), SPELLINGS, CUTS, CUTS)

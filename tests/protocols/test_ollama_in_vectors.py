@@ -31,7 +31,7 @@ def test_numbers_pass_as_they_are(vectors: list[list[float]], cuts: list[int]) -
     watcher, timing = reader("/api/embed", EMBED, backend())
     found = ollama.EmbedResponse.model_validate_json(read_all(watcher, answer(*vectors), cuts))
     assert [list(vector) for vector in found.embeddings] == vectors
-    assert (found.model, found.prompt_eval_count) == ("m", 5)
+    assert (found.model, found.prompt_eval_count) == ("engine-model", 5)
     assert found.total_duration is not None
     assert found.load_duration == 1_000_000_000
     assert (watcher.usage, watcher.finished, watcher.content, watcher.model) == (Usage(5, 0), True, True, "e")

@@ -80,7 +80,7 @@ def test_a_streamed_chat_says_all_that_ollama_said(
     indices = [call.index for delta in deltas for call in delta.tool_calls or ()]
     assert indices == list(range(len(script.calls)))
     assert len({(chunk.id, chunk.created, chunk.model, chunk.object) for chunk in chunks}) == 1
-    assert chunks[0].model == "m"
+    assert chunks[0].model == "engine-model"
     reasons = [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices]
     assert reasons[-1] == script.reason
     assert not any(reasons[:-1])

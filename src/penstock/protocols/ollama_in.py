@@ -64,17 +64,15 @@ class Chat:
 
     def reader(self, call: Call, to: Destination, timing: Timing, clock: Clock) -> Reader:
         """The engine's answer as Ollama lines, or as one Ollama object."""
-        del to
         kind = Stream if call.stream else Whole
-        return kind(CHAT, call.model, timing, clock, self._wall)
+        return kind(CHAT, to.model, timing, clock, self._wall)
 
     def idle(self, call: Call, to: Destination) -> bytes:
         """Nothing was asked: the model counts as loaded, or as unloaded."""
-        del to
         message = Said(role="assistant", content="")
         at = moment(self._wall())
         return _encode(
-            ChatAnswer(model=call.model, created_at=at, message=message, done=True, done_reason=call.idle or "load")
+            ChatAnswer(model=to.model, created_at=at, message=message, done=True, done_reason=call.idle or "load")
         )
 
 
@@ -102,16 +100,14 @@ class Generate:
 
     def reader(self, call: Call, to: Destination, timing: Timing, clock: Clock) -> Reader:
         """The engine's answer as Ollama lines, or as one Ollama object."""
-        del to
         kind = Stream if call.stream else Whole
-        return kind(GENERATE, call.model, timing, clock, self._wall)
+        return kind(GENERATE, to.model, timing, clock, self._wall)
 
     def idle(self, call: Call, to: Destination) -> bytes:
         """Nothing was asked: the model counts as loaded, or as unloaded."""
-        del to
         at = moment(self._wall())
         return _encode(
-            GenerateAnswer(model=call.model, created_at=at, response="", done=True, done_reason=call.idle or "load")
+            GenerateAnswer(model=to.model, created_at=at, response="", done=True, done_reason=call.idle or "load")
         )
 
 
@@ -132,14 +128,13 @@ class Embed:
 
     def reader(self, call: Call, to: Destination, timing: Timing, clock: Clock) -> Reader:
         """Every vector as the engine wrote it."""
-        del to
         asked = ollama_call.embed_request(call.body)
-        return Vectors(call.model, len(ollama_call.texts(asked.input)), asked.dimensions or 0, timing, clock)
+        return Vectors(to.model, len(ollama_call.texts(asked.input)), asked.dimensions or 0, timing, clock)
 
     def idle(self, call: Call, to: Destination) -> bytes:
         """No text, no vector."""
-        del to
-        return _encode(EmbedAnswer(model=call.model, embeddings=[]))
+        del call
+        return _encode(EmbedAnswer(model=to.model, embeddings=[]))
 
 
 class Embeddings:

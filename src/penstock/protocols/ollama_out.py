@@ -86,8 +86,7 @@ class Chat:
 
     def reader(self, call: Call, to: Destination, timing: Timing, clock: Clock) -> Reader:
         """Ollama's answer as OpenAI chunks, or as one object."""
-        del to
-        return _reader(CHAT, call, timing, clock, self._wall, self._new_id)
+        return _reader(CHAT, call, to, timing, clock, self._wall, self._new_id)
 
     def idle(self, call: Call, to: Destination) -> bytes:
         """OpenAI has no load or unload idiom; the table never asks for one."""
@@ -130,8 +129,7 @@ class Completion:
 
     def reader(self, call: Call, to: Destination, timing: Timing, clock: Clock) -> Reader:
         """Ollama's answer as OpenAI chunks, or as one object."""
-        del to
-        return _reader(TEXT, call, timing, clock, self._wall, self._new_id)
+        return _reader(TEXT, call, to, timing, clock, self._wall, self._new_id)
 
     def idle(self, call: Call, to: Destination) -> bytes:
         """OpenAI has no load or unload idiom; the table never asks for one."""
@@ -158,18 +156,20 @@ class Embedding:
 
     def reader(self, call: Call, to: Destination, timing: Timing, clock: Clock) -> Reader:
         """Every vector, as numbers or as base64."""
-        del to
         asked = json_body.decode(_embedding, call.body, _KEYS)
-        return Vectors(call.model, len(_texts(asked.input)), timing, clock, packed=asked.encoding_format == "base64")
+        return Vectors(to.model, len(_texts(asked.input)), timing, clock, packed=asked.encoding_format == "base64")
 
     def idle(self, call: Call, to: Destination) -> bytes:
         """OpenAI has no load or unload idiom; the table never asks for one."""
         raise NotImplementedError(call.operation, to.kind)
 
 
-def _reader(shape: Shape, call: Call, timing: Timing, clock: Clock, wall: Clock, new_id: NewId) -> Reader:
-    kind = Stream if call.stream else Whole
-    return kind(shape, call, timing, clock, wall, new_id)
+def _reader(
+    shape: Shape, call: Call, to: Destination, timing: Timing, clock: Clock, wall: Clock, new_id: NewId
+) -> Reader:
+    if call.stream:
+        return Stream(shape, to.model, timing, clock, wall, new_id, usage_asked=call.usage_asked)
+    return Whole(shape, to.model, timing, clock, wall, new_id)
 
 
 def _unknown(asked: A, body: bytes) -> list[str]:

@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
 from penstock.protocols import ndjson, refusal, sse
-from penstock.protocols.dialect import Call, Clock, Timing
+from penstock.protocols.dialect import Clock, Timing
 from penstock.protocols.ollama_out_types import (
     Answer,
     ChatLogprobs,
@@ -150,10 +150,10 @@ class _Told:
     )  # fmt: skip
 
     def __init__(
-        self, shape: Shape, call: Call, timing: Timing, clock: Clock, wall: Clock, new_id: Callable[[], str]
+        self, shape: Shape, model: str, timing: Timing, clock: Clock, wall: Clock, new_id: Callable[[], str]
     ) -> None:
         self._shape = shape
-        self._model = call.model
+        self._model = model
         self._timing = timing
         self._clock = clock
         self._new_id = new_id
@@ -225,11 +225,19 @@ class Stream(_Told):
     __slots__ = ("_opened", "_splitter", "_usage_asked")
 
     def __init__(
-        self, shape: Shape, call: Call, timing: Timing, clock: Clock, wall: Clock, new_id: Callable[[], str]
+        self,
+        shape: Shape,
+        model: str,
+        timing: Timing,
+        clock: Clock,
+        wall: Clock,
+        new_id: Callable[[], str],
+        *,
+        usage_asked: bool,
     ) -> None:
-        super().__init__(shape, call, timing, clock, wall, new_id)
+        super().__init__(shape, model, timing, clock, wall, new_id)
         self._splitter = ndjson.Splitter()
-        self._usage_asked = call.usage_asked
+        self._usage_asked = usage_asked
         self._opened = False
 
     def feed(self, data: bytes) -> bytes:
@@ -278,9 +286,9 @@ class Whole(_Told):
     __slots__ = ("_parts",)
 
     def __init__(
-        self, shape: Shape, call: Call, timing: Timing, clock: Clock, wall: Clock, new_id: Callable[[], str]
+        self, shape: Shape, model: str, timing: Timing, clock: Clock, wall: Clock, new_id: Callable[[], str]
     ) -> None:
-        super().__init__(shape, call, timing, clock, wall, new_id)
+        super().__init__(shape, model, timing, clock, wall, new_id)
         self._parts: list[bytes] = []
 
     def feed(self, data: bytes) -> bytes:
