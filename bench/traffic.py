@@ -82,4 +82,6 @@ def _fault(seen: dict[str, int], units: int) -> str:
     for trouble in ("failed", "not_200", "wrong"):
         if seen[trouble]:
             return f"{seen[trouble]} answers {trouble.replace('_', ' ')}"
+    if seen["cpu_ns"] == 0:
+        return "its processes got no CPU time at all: starved by the machine, or blocked"
     return f"only {units} requests or chunks in the window" if units < FEWEST else ""
