@@ -59,7 +59,7 @@ def test_sampling() -> None:
         "stop": ["a", "b"],
     }
     assert chat(max_tokens=1)[0]["options"] == {"num_predict": 1}
-    assert chat(max_tokens=None, stop=None, stop_=None)[0]["options"] == {}
+    assert chat(max_tokens=None, stop=None)[0]["options"] == {}
 
 
 def test_formats() -> None:
