@@ -186,7 +186,7 @@ async def test_same_model_skips_other_models(site: Site) -> None:
     assert not site.ollama.requests
 
 
-EMBEDDING = {
+EMBEDDING: dict[str, dict[str, Any]] = {
     "/v1/embeddings": {"input": "a"},
     "/score": {"text_1": "a", "text_2": "b"},
     "/v1/rerank": {"query": "a", "documents": ["b"]},

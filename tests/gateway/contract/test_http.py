@@ -59,16 +59,16 @@ async def test_connection_close_is_honoured(site: Site) -> None:
 
 
 async def test_http_1_0_gets_an_unchunked_answer_and_the_end(site: Site) -> None:
-    for fields in ({}, {"stream": True}):
+    for stream in (False, True):
         async with Raw(site.url) as raw:
-            raw.ask(PATH, saying("old", **fields), version="1.0")
+            raw.ask(PATH, saying("old", stream=stream), version="1.0")
             answer = await raw.answer()
             assert answer.status == 200
             assert answer.header("transfer-encoding") is None
             assert b"old" in answer.body
             await raw.end()
             assert raw.received.count(b"HTTP/1.1 200") == 1
-            if fields:
+            if stream:
                 assert raw.received.endswith(b"data: [DONE]\n\n")
 
 

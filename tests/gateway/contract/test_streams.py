@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import openai
 import pytest
@@ -30,7 +31,7 @@ def events_of(answer: Answer) -> list[str]:
     return [event.decode() for event in answer.events]
 
 
-async def broken(site: Site, path: str, body: dict[str, object], fault: str) -> Answer:
+async def broken(site: Site, path: str, body: dict[str, Any], fault: str) -> Answer:
     """The answer to a request whose stream breaks after the client has seen its first token."""
     engine = site.ollama if body["model"] == "via-ollama" else site.first
     engine.script = FAULTS[fault]
