@@ -4,7 +4,7 @@ Written from Ollama's own source and documentation and checked by its official P
 has verified here: the exact words of JSON type errors and their status for wrong option types, the numbers in the
 durations (made up from token counts: 1 ms a prompt token, 2 ms a generated one), how a model too large for memory is
 reported, whether embeddings are normalised (these are not), sampling (the answer is an echo), truncation of long prompts
-(silent here, as documented), and everything about pulling and creating models (not played).
+(silent here, as documented, unless `truncate` is false), and everything about pulling and creating models (not played).
 """
 
 from __future__ import annotations
@@ -154,6 +154,8 @@ class OllamaDouble(Journal):
             return Reply(tokens=0, whole=ollama_shapes.idle(body["model"], reason, chat=chat), whole_type=WHOLE)
         asked = (ollama_asked.chat if chat else ollama_asked.generate)(body)
         self._require(model, body, asked)
+        if body.get("truncate") is False and len(asked.prompt_tokens) > model.window:
+            raise GoError(400, "the input length exceeds the context length")
         load = self._load(model, seconds)
         if "thinking" not in model.capabilities or body.get("think") is False:
             script = msgspec.structs.replace(script, reasoning=())
