@@ -12,7 +12,7 @@ from tests.protocols.ollama_wire import Json, ask, backend, tried
 from penstock.errors import BadRequest, Refusal
 from penstock.protocols import ollama_call, ollama_words, table
 from penstock.protocols.dialect import Call
-from penstock.types import Face, Kind, Operation, Wire
+from penstock.types import Face, Kind, Operation
 
 PATHS = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
 USER = [{"role": "user", "content": "hi"}]
@@ -86,8 +86,7 @@ def test_nothing_to_generate_means_load_or_unload(path: str, body: Json, alive: 
 )
 def test_nothing_to_embed_is_no_error(path: str, body: Json) -> None:
     call = ask(path, {"model": "m"} | body)
-    pairing = table.PAIRINGS[path, Wire.OPENAI]
-    answer = json.loads(pairing.idle(call, backend()))
+    answer = json.loads(table.IDLERS[path].idle(call, backend()))
     assert answer in ({"model": "engine-model", "embeddings": []}, {"embedding": []})
 
 
@@ -265,7 +264,7 @@ def test_every_request_is_written_or_refused(path: str, body: Json, kind: Kind, 
     to = backend(kind, ollama_defaults=defaults, window=2048)
     pairing = table.PAIRINGS[path, to.kind.wire]
     if call.idle:
-        assert json.loads(pairing.idle(call, to))
+        assert json.loads(table.IDLERS[path].idle(call, to))
     outgoing = tried(lambda: pairing.request(call, to))
     if isinstance(outgoing, Refusal):
         assert outgoing.status in {400, 501}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from penstock.config import Alias
 from penstock.errors import UnknownAlias
 from penstock.protocols.names import lookup
+from penstock.types import Face
 
 _SHOWN = 20
 
@@ -26,17 +27,23 @@ class Names:
             for spelling in lookup(one):
                 self._names.setdefault(spelling, name)
 
-    def find(self, asked: str) -> str:
+    def find(self, asked: str, face: Face) -> str:
         """The alias behind a name; an empty name is the default. `UnknownAlias` lists what is served."""
         name = self._names.get(asked) if asked else self.default
         if name is None:
-            raise UnknownAlias(self._unknown(asked), hint=self._nearest(asked), param="model")
+            raise UnknownAlias(self._unknown(asked, face), hint=self._nearest(asked), param="model")
         return name
 
-    def _unknown(self, asked: str) -> str:
+    def _unknown(self, asked: str, face: Face) -> str:
         served = list(self.aliases)
         shown = ", ".join(served[:_SHOWN]) + (f" and {len(served) - _SHOWN} more" if len(served) > _SHOWN else "")
-        return f"The model {asked[:200]!r} is not served here. Served: {shown}."
+        # Ollama's clients look for Ollama's own words.
+        words = (
+            f"model {asked[:200]!r} not found"
+            if face is Face.OLLAMA
+            else f"The model {asked[:200]!r} is not served here"
+        )
+        return f"{words}. Served: {shown}."
 
     def _nearest(self, asked: str) -> str:
         near = difflib.get_close_matches(asked.lower()[:200], list(self._names), n=1, cutoff=0.5)

@@ -24,9 +24,11 @@ class State(StrEnum):
 class Breaker:
     """Counts failures in a row."""
 
-    __slots__ = ("_failures", "_rest", "_trial", "_until")
+    __slots__ = ("_failures", "_rest", "_trial", "_until", "calm")
 
     def __init__(self) -> None:
+        self.calm = True
+        """No failure since the last success: nothing here needs to be asked."""
         self._failures = 0
         self._rest = FIRST_REST
         self._until = 0.0
@@ -56,12 +58,14 @@ class Breaker:
 
     def succeeded(self) -> None:
         """It answered."""
+        self.calm = True
         self._failures = 0
         self._rest = FIRST_REST
         self._trial = False
 
     def failed(self, now: float) -> None:
         """It did not do its part."""
+        self.calm = False
         self._failures += 1
         self._trial = False
         if self._failures >= TRIP:

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 import msgspec
 
 from penstock.config import Alias
-from penstock.errors import UnknownAlias
 from penstock.gateway.fleet import Backend, State
 from penstock.gateway.line import Line
 from penstock.gateway.probe import Model
 from penstock.protocols.ollama_catalogue import Listed
-from penstock.types import Kind
+from penstock.types import Face, Kind
 
 _encode = msgspec.json.Encoder().encode
 
@@ -39,7 +38,7 @@ def openai_list(line: Line) -> bytes:
 
 def openai_model(line: Line, name: str) -> bytes:
     """The body of GET /v1/models/{name}; `UnknownAlias` where it is not served."""
-    return _encode(_card(line, name, line.names.find(name)))
+    return _encode(_card(line, name, line.names.find(name, Face.OPENAI)))
 
 
 def listed(line: Line) -> list[Listed]:
@@ -48,12 +47,8 @@ def listed(line: Line) -> list[Listed]:
 
 
 def listed_one(line: Line, name: str) -> Listed:
-    """One name for /api/show, in the words Ollama has for an unknown one."""
-    try:
-        alias = line.names.find(name)
-    except UnknownAlias as error:
-        raise UnknownAlias(f"model {name[:200]!r} not found", hint=error.hint) from None
-    return _listed(line, name, alias)
+    """One name for /api/show."""
+    return _listed(line, name, line.names.find(name, Face.OLLAMA))
 
 
 def running(line: Line) -> list[Listed]:

@@ -56,6 +56,7 @@ class Backend:
         self.settings = settings
         self.kind = settings.kind
         self.wire = settings.kind.wire
+        self.slots = settings.slots
         self._changed = changed
         self.breaker = Breaker()
         self.busy = 0
@@ -64,7 +65,7 @@ class Backend:
         self.sighting = Sighting({})
         self.cannot_load: dict[str, str] = {}
         self._connect = connect
-        self._origin: Origin | None = (
+        self.origin: Origin | None = (
             None if settings.kind is Kind.EMBEDDED else Origin(settings.url, connect_timeout=connect)
         )
         self.key_header = _key_header(settings.key_env)
@@ -78,28 +79,25 @@ class Backend:
         self._idle: asyncio.Event | None = None
         self._stopped = False
 
-    @property
-    def free(self) -> bool:
-        """Whether it may be given one more request."""
-        return self.busy < self.settings.slots
-
     def take(self, now: float) -> None:
         """One request more."""
         self.busy += 1
-        self.breaker.begin(now)
+        if not self.breaker.calm:
+            self.breaker.begin(now)
 
     def give(self) -> None:
         """One less."""
         self.busy -= 1
-        self.breaker.released()
+        if not self.breaker.calm:
+            self.breaker.released()
         if not self.busy and self._idle is not None:
             self._idle.set()
 
     def succeeded(self, model: str) -> None:
         """A request was answered."""
-        if self.breaker.state(0.0) is not BreakerState.CLOSED:
+        if not self.breaker.calm:
+            self.breaker.succeeded()
             self._changed()
-        self.breaker.succeeded()
         if self.cannot_load:
             self.cannot_load.pop(model, None)
 
@@ -118,11 +116,6 @@ class Backend:
     def load(self) -> Load:
         """The engine's own gauges."""
         return self.sighting.load
-
-    @property
-    def origin(self) -> Origin | None:
-        """Its address; None while an embedded engine is not up."""
-        return self._origin
 
     def model(self, name: str) -> Model | None:
         """What it says of a model it serves."""
@@ -185,8 +178,8 @@ class Backend:
             await self._embedder.stop()
         if self._child is not None:
             await self._child.stop()
-        if self._origin is not None:
-            self._origin.close()
+        if self.origin is not None:
+            self.origin.close()
 
     def suspect(self) -> None:
         """A request found that the model is not there: believe it until the next probe says otherwise."""
@@ -196,7 +189,7 @@ class Backend:
     async def _run(self) -> None:
         while True:
             await self.probe()
-            if self._origin is not None:
+            if self.origin is not None:
                 self.seen.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.probe):
@@ -205,7 +198,7 @@ class Backend:
 
     async def probe(self) -> None:
         """Look once."""
-        origin = self._origin
+        origin = self.origin
         if origin is None:
             return
         try:
@@ -235,11 +228,11 @@ class Backend:
             self._changed()
 
     def _child_changed(self, child: Child) -> None:
-        if self._origin is not None:
-            self._origin.close()
-            self._origin = None
+        if self.origin is not None:
+            self.origin.close()
+            self.origin = None
         if child.port is not None:
-            self._origin = Origin(f"http://127.0.0.1:{child.port}", connect_timeout=self._connect)
+            self.origin = Origin(f"http://127.0.0.1:{child.port}", connect_timeout=self._connect)
             self._become(State.READY, "")
         elif not self._stopped:
             failed = child.state is ChildState.FAILED

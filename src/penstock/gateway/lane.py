@@ -6,8 +6,6 @@ at a time; requests that a client sent ahead (pipelining) wait, parsed, in order
 
 from __future__ import annotations
 
-from collections import deque
-
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -37,14 +35,9 @@ class HotLane(Guard):
     _hot = False
     _reading: Parsed | None = None
     _current: Parsed | None = None
-    _ahead: deque[Parsed]
+    _ahead: tuple[Parsed, ...] = ()
     _head = b""
     _last_one = False
-
-    def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - uvicorn narrows it
-        """Nothing is being read or answered yet."""
-        super().connection_made(transport)
-        self._ahead = deque()
 
     # ── httptools ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -102,7 +95,7 @@ class HotLane(Guard):
         if not self.busy():
             self._begin(parsed)
         elif len(self._ahead) < AHEAD:
-            self._ahead.append(parsed)
+            self._ahead = (*self._ahead, parsed)
         else:
             self._last_one = True
 
@@ -150,13 +143,17 @@ class HotLane(Guard):
         parsed.body = []
         request.start(body, self)
 
+    def _begin_next(self) -> None:
+        first, self._ahead = self._ahead[0], self._ahead[1:]
+        self._begin(first)
+
     def _done(self) -> None:
         parsed, self._current = self._current, None
         self.server_state.total_requests += 1
         if parsed is None or not parsed.keep_alive:
             self.transport.close()
         elif self._ahead:
-            self._begin(self._ahead.popleft())
+            self._begin_next()
         elif self._final is not None:
             self.say_final()
         elif self._last_one or self.line.draining:
@@ -177,7 +174,7 @@ class HotLane(Guard):
         """A cold answer is complete; requests sent ahead of it may follow."""
         super().on_response_complete()
         if self._ahead and self._current is None and not super().busy():
-            self._begin(self._ahead.popleft())
+            self._begin_next()
 
     # ── request.Client ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -233,7 +230,7 @@ class HotLane(Guard):
         """The client is gone: so is its request."""
         self.deadline = NEVER
         current, self._current = self._current, None
-        self._ahead.clear()
+        self._ahead = ()
         self._reading = None
         if current is not None and current.request is not None:
             current.request.leave()

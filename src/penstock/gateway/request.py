@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import structlog
 
 from penstock.errors import (
@@ -38,7 +39,7 @@ from penstock.gateway.record import Record
 from penstock.gateway.trace import continued
 from penstock.protocols import refusal
 from penstock.protocols.dialect import Call, Reader, Timing
-from penstock.protocols.table import Route
+from penstock.protocols.table import IDLERS, Route
 from penstock.types import LOCAL, Operation, Wire
 
 if TYPE_CHECKING:
@@ -202,13 +203,11 @@ class Request:
         line, heads = self.line, self._heads
         content_type = heads.get(b"content-type", b"").decode("latin-1")
         call = self._call = self.route.decode(body, content_type)
-        name = self.alias_name = line.names.find(call.model)
+        name = self.alias_name = line.names.find(call.model, call.face)
         check_scope(self.caller, name)
         self._alias = line.names.aliases[name]
-        session = heads.get(b"x-session-id") or heads.get(b"x-openwebui-chat-id")
-        conversation = session.decode("latin-1") if session else call.session
-        affinity = route.affinity(self.caller.tenant, conversation, body)
-        ways = line.ways(self.route, name, self._alias, call.operation).order(affinity)
+        known = line.ways(self.route, name, self._alias, call.operation)
+        ways = known.simple or known.order(self._affinity(call))
         if call.previous:
             made_by = line.sticky.get(call.previous)
             ways = [way for way in ways if way.backend.name == made_by] or ways
@@ -216,6 +215,11 @@ class Request:
             raise line.unsupported(self.route, name)
         self._ahead = ways
         self.total = time.monotonic() + (self._alias.total or line.limits.total)
+
+    def _affinity(self, call: Call) -> bytes | None:
+        header = self._heads.get(b"x-session-id") or self._heads.get(b"x-openwebui-chat-id")
+        session = header.decode("latin-1") if header else call.session
+        return route.affinity(self.caller.tenant, session, call.body)
 
     # ── admit and route ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -232,10 +236,11 @@ class Request:
         for index, way in enumerate(self._ahead):
             if rank is not None and way.rank != rank:
                 break
-            if not way.backend.breaker.admits(now):
+            backend = way.backend
+            if not (backend.breaker.calm or backend.breaker.admits(now)):
                 continue
             rank = way.rank
-            if way.backend.free:
+            if backend.busy < backend.slots:
                 self._ahead = [*self._ahead[:index], *self._ahead[index + 1 :]] if len(self._ahead) > 1 else ()
                 self._attempt(way, now)
                 return True
@@ -263,7 +268,7 @@ class Request:
         self._taken = True
         call = self._call
         if call is not None and call.idle and backend.wire is _OPENAI:
-            self._answer(way.pairing.idle(call, way.to), "application/json; charset=utf-8")
+            self._answer(IDLERS[self.route.path].idle(call, way.to), "application/json; charset=utf-8")
             return
         instance = backend.embedder() if way.embeds else backend
         if instance.origin is None:
@@ -356,12 +361,13 @@ class Request:
 
     def _relay(self, piece: bytes, before: int) -> None:
         last = self.timing.last
-        if last != before:
-            self._series().inter_token.observe((last - before) / 1e9)
+        now = last / 1e9 if last != before else time.monotonic()
+        if last != before and self._way is not None:
+            self._way.series.inter_token.observe((last - before) / 1e9)
+        if not self._paused:
+            self.deadline = min(self.total, now + self.line.limits.between_tokens)
         if piece and self._client is not None:
             self._client.write(piece)
-        if not self._paused:
-            self.deadline = min(self.total, time.monotonic() + self.line.limits.between_tokens)
 
     def _hold(self, piece: bytes, reader: Reader) -> None:
         """Nothing is sent before there is content, so that another backend may still answer."""
@@ -384,6 +390,9 @@ class Request:
         client.begin(200, [*self._head(reader.content_type), b"cache-control: no-cache\r\n"])
         client.write(b"".join(self._held))
         self._held = ()
+        if self._call is not None:
+            # No other backend may answer any more, so the body is not needed while a long answer comes.
+            self._call = msgspec.structs.replace(self._call, body=b"")
         if not self._paused:
             self.deadline = min(self.total, time.monotonic() + self.line.limits.between_tokens)
 

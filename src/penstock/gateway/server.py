@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -31,12 +32,15 @@ from penstock.gateway.guard import Guard
 from penstock.gateway.lane import HotLane
 from penstock.gateway.line import Line
 from penstock.gateway.peers import Peers, ask, socket_path
+from penstock.gateway.places import Places
 from penstock.gateway.record import Records
-from penstock.state.store import Store
 
 log = structlog.stdlib.get_logger("penstock.server")
 
 TICK = 0.05
+"""Seconds between two looks at the limits of requests."""
+TICKS_PER_SWEEP = 10
+"""Looks at requests for one at all client connections, whose limits are long."""
 LINGER = 2.0
 """Seconds an idle client connection is kept during a drain: its client may be about to send."""
 FLUSH = 0.25
@@ -69,8 +73,9 @@ class Gateway:
         """Serve until told to stop."""
         config = self.config
         async with contextlib.AsyncExitStack() as life:
-            store = life.enter_context(Store(config.state))
-            records = Records(lines=config.log.requests, json=logs.is_json(config.log), places=store)
+            places = Places(config.state)
+            life.callback(places.close)
+            records = Records(lines=config.log.requests, json=logs.is_json(config.log), places=places)
             records.start()
             life.callback(records.close)
             fleet = Fleet(config)
@@ -171,12 +176,12 @@ class Gateway:
 
 
 async def _tick(line: Line, servers: list[_Server]) -> None:
-    while True:
+    for number in count(1):
         await asyncio.sleep(TICK)
         line.tick()
-        now = time.monotonic()
-        for server in servers:
-            server.expire(now)
+        if number % TICKS_PER_SWEEP == 0:
+            for server in servers:
+                server.expire(time.monotonic())
 
 
 _FIXED = ("listen", "listen_metrics", "state", "admin", "tls", "workers", "http", "log")

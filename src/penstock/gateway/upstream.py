@@ -263,7 +263,9 @@ class _Connection(asyncio.Protocol):
         if exchange is None:
             self.drop()
             return
-        exchange.started = True
+        if not exchange.started:
+            exchange.started = True
+            exchange.request = b""  # it can no longer be sent again, so it need not be kept while a long answer comes
         if not self._status:
             self._head += len(data)
         try:
@@ -338,6 +340,8 @@ class _Connection(asyncio.Protocol):
     def _finish(self, exchange: Exchange) -> None:
         self._exchange = None
         if self._keep and not self._transport.is_closing():
+            # The last read may have brought more than the client could take: the next exchange must not inherit that.
+            self._transport.resume_reading()
             self._reused = True
             self._since = self._origin.loop.time()
             self._origin.keep(self)

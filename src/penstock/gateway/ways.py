@@ -56,7 +56,7 @@ class Way:
 class Ways:
     """All ways of one alias on one route, and the order to try them in."""
 
-    __slots__ = ("_fleet", "_groups", "_simple", "_until", "generation")
+    __slots__ = ("_fleet", "_groups", "_until", "generation", "simple")
 
     def __init__(self, asked: Route, name: str, alias: Alias, operation: Operation, line: Line) -> None:
         fleet = self._fleet = line.fleet
@@ -73,7 +73,8 @@ class Ways:
             groups.append(group)
         self._groups = [group for group in groups if group]
         single = all(len(group) == 1 for group in self._groups)
-        self._simple = self._ordered(None) if single else None
+        self.simple = self._ordered(None) if single else ()
+        """The whole order where no target has a choice of replicas; else empty."""
         self._until = min((one.backend.breaker.until for group in self._groups for one in group.values()), default=0.0)
 
     def fresh(self, now: float) -> bool:
@@ -82,7 +83,7 @@ class Ways:
 
     def order(self, affinity: bytes | None) -> Sequence[Way]:
         """Ways in the order to try: healthy ones by target and affinity, then the others in the same order."""
-        return self._simple if self._simple is not None else self._ordered(affinity)
+        return self.simple or self._ordered(affinity)
 
     def _ordered(self, affinity: bytes | None) -> Sequence[Way]:
         healthy: list[Way] = []

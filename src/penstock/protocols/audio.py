@@ -47,10 +47,6 @@ class Form:
         del to
         return OpaqueStream(timing, clock) if call.stream else OpaqueAnswer()
 
-    def idle(self, call: Call, to: Destination) -> bytes:
-        """No such idiom here."""
-        raise NotImplementedError(call.operation, to.kind)
-
 
 class Speech(openai.PassThrough):
     """JSON in, sound out."""

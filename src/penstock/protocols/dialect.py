@@ -114,6 +114,10 @@ class Pairing(Protocol):
         """A fresh reader for the answer to `request`."""
         ...
 
+
+class Idler(Protocol):
+    """Who answers Ollama's `load` and `unload` idioms where the wire has no such thing."""
+
     def idle(self, call: Call, to: Destination) -> bytes:
-        """The whole answer to a `load`/`unload` idiom where the wire has no such thing; only called when `call.idle`."""
+        """The whole answer; only called when `call.idle`."""
         ...

@@ -88,10 +88,6 @@ class Chat:
         """Ollama's answer as OpenAI chunks, or as one object."""
         return _reader(CHAT, call, to, timing, clock, self._wall, self._new_id)
 
-    def idle(self, call: Call, to: Destination) -> bytes:
-        """OpenAI has no load or unload idiom; the table never asks for one."""
-        raise NotImplementedError(call.operation, to.kind)
-
 
 class Completion:
     """`/v1/completions` as `/api/generate` without the template."""
@@ -131,10 +127,6 @@ class Completion:
         """Ollama's answer as OpenAI chunks, or as one object."""
         return _reader(TEXT, call, to, timing, clock, self._wall, self._new_id)
 
-    def idle(self, call: Call, to: Destination) -> bytes:
-        """OpenAI has no load or unload idiom; the table never asks for one."""
-        raise NotImplementedError(call.operation, to.kind)
-
 
 class Embedding:
     """`/v1/embeddings` as `/api/embed`."""
@@ -158,10 +150,6 @@ class Embedding:
         """Every vector, as numbers or as base64."""
         asked = json_body.decode(_embedding, call.body, _KEYS)
         return Vectors(to.model, len(_texts(asked.input)), timing, clock, packed=asked.encoding_format == "base64")
-
-    def idle(self, call: Call, to: Destination) -> bytes:
-        """OpenAI has no load or unload idiom; the table never asks for one."""
-        raise NotImplementedError(call.operation, to.kind)
 
 
 def _reader(

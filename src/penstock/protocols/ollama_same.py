@@ -9,8 +9,7 @@ import msgspec
 
 from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
 from penstock.protocols import ndjson, refusal, splice
-from penstock.protocols.dialect import Call, Clock, Destination, Outgoing, Pairing, Reader, Timing
-from penstock.protocols.ollama_in import Chat, Embed, Embeddings, Generate
+from penstock.protocols.dialect import Call, Clock, Destination, Outgoing, Reader, Timing
 from penstock.protocols.ollama_types import NOTHING, said
 from penstock.types import Face, Operation, Usage
 
@@ -40,12 +39,6 @@ class _Line(msgspec.Struct):
 
 
 _line = msgspec.json.Decoder(_Line)
-_IDLE: dict[str, Pairing] = {
-    "/api/chat": Chat(),
-    "/api/generate": Generate(),
-    "/api/embed": Embed(),
-    "/api/embeddings": Embeddings(),
-}
 
 
 class PassThrough:
@@ -63,10 +56,6 @@ class PassThrough:
         if call.stream and not call.idle:
             return Lines(timing, clock)
         return Whole(timing, clock, embedding=call.operation is Operation.EMBEDDING)
-
-    def idle(self, call: Call, to: Destination) -> bytes:
-        """What an Ollama that has the model would answer; loading is its own business."""
-        return _IDLE[call.path].idle(call, to)
 
 
 class _Watcher:

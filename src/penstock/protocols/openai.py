@@ -6,14 +6,16 @@ we injected for our own accounting is taken out again. Anthropic's `/v1/messages
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
-from penstock.protocols import json_body, refusal, splice
+from penstock.protocols import json_body, ollama_keys, refusal, splice
 from penstock.protocols.dialect import Call, Clock, Destination, Outgoing, Reader, Timing
 from penstock.protocols.openai_stream import ChatStream, MessagesStream, ResponsesStream
 from penstock.protocols.openai_usage import Counts
-from penstock.types import Face, Operation, Usage
+from penstock.types import Face, Kind, Operation, Usage
 
 _KEYS = (b'"model"',)
 _STREAM_KEYS = (b'"stream"', b'"stream_options"')
@@ -44,7 +46,7 @@ def decode(operation: Operation, path: str, body: bytes, content_type: str) -> C
     options = head.stream_options
     return Call(
         operation=operation,
-        face=Face.ANTHROPIC if operation in _ANTHROPIC else Face.OPENAI,
+        face=_FACES[operation],
         path=path,
         body=body,
         content_type=content_type or "application/json",
@@ -56,8 +58,13 @@ def decode(operation: Operation, path: str, body: bytes, content_type: str) -> C
     )
 
 
-_ANTHROPIC = frozenset({Operation.MESSAGES, Operation.COUNT_TOKENS})
-_STREAMS = {
+_STEERING = frozenset({"model", "stream", "previous_response_id"})
+"""Keys we read; Ollama would also take them in other cases, as Go does."""
+_FACES = dict.fromkeys(Operation, Face.OPENAI) | {
+    Operation.MESSAGES: Face.ANTHROPIC,
+    Operation.COUNT_TOKENS: Face.ANTHROPIC,
+}
+_STREAMS: dict[Operation, Callable[[Call, Timing, Clock], Reader]] = {
     Operation.CHAT: ChatStream,
     Operation.COMPLETION: ChatStream,
     Operation.RESPONSES: ResponsesStream,
@@ -71,6 +78,8 @@ class PassThrough:
     def request(self, call: Call, to: Destination) -> Outgoing:
         """The client's bytes with the backend's model name and, for our accounting, the usage of a stream."""
         body = call.body
+        if to.kind is Kind.OLLAMA:
+            ollama_keys.check(body, _STEERING)
         if not call.model:
             body = splice.replace(body, {"model": _encode(to.model)})
         elif call.model != to.model:
@@ -85,10 +94,6 @@ class PassThrough:
         if not call.stream:
             return JsonAnswer(call.face)
         return _STREAMS[call.operation](call, timing, clock)
-
-    def idle(self, call: Call, to: Destination) -> bytes:
-        """OpenAI has no load or unload idiom; the table never asks for one."""
-        raise NotImplementedError(call.operation, to.kind)
 
 
 def _ask_usage(body: bytes) -> bytes:

@@ -6,6 +6,7 @@ microsecond; a stream that ends without saying that it is complete is an error, 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import msgspec
@@ -43,7 +44,7 @@ class _Chunk(msgspec.Struct):
 _chunk = msgspec.json.Decoder(_Chunk)
 
 
-class _Watcher:
+class _Watcher(ABC):
     """What the three streams share: cutting, errors, timing. Subclasses say what an event means."""
 
     face: ClassVar[Face] = Face.OPENAI
@@ -83,8 +84,9 @@ class _Watcher:
         """An explicit error event."""
         return refusal.stream_error(self.face, error)
 
+    @abstractmethod
     def _pass(self, event: bytes) -> bytes:
-        raise NotImplementedError
+        """What goes on to the client of one whole event."""
 
     def _stamp(self) -> None:
         now = self._clock()
@@ -106,6 +108,20 @@ class ChatStream(_Watcher):
         self._seen: set[int] = set()
         self._finished: set[int] = set()
 
+    def feed(self, data: bytes) -> bytes:
+        """Whole events that may go on to the client."""
+        # The usual read is one event with one choice that brings a piece of content: it is looked at without detours.
+        if (
+            not self._done
+            and not self._splitter.rest
+            and data.startswith(b"data: {")
+            and data.endswith(b"}\n\n")
+            and data.find(b"\n") == len(data) - 2
+            and b"\r" not in data
+        ):
+            return self._take(_decode(data[6:-2]), data)
+        return super().feed(data)
+
     def _pass(self, event: bytes) -> bytes:
         data = payload(event)
         if data is None:
@@ -119,12 +135,17 @@ class ChatStream(_Watcher):
                 raise BrokenAnswer(msg)
             self.finished = True
             return event
-        chunk = _decode(data)
+        return self._take(_decode(data), event)
+
+    def _take(self, chunk: _Chunk, event: bytes) -> bytes:
         if chunk.error is not None:
-            msg = f"The engine reported an error in its stream: {refusal.message_of(data)}"
+            msg = f"The engine reported an error in its stream: {refusal.message_of(payload(event) or b'')}"
             raise EngineRefused(msg)
         for choice in chunk.choices:
             self._watch(choice)
+        if chunk.usage is None and b'"usage"' not in event:
+            self.model = chunk.model or self.model
+            return event
         return self._account(chunk, event)
 
     def _watch(self, choice: _Choice) -> None:
@@ -136,7 +157,8 @@ class ChatStream(_Watcher):
         ):
             self._stamp()
             self.content = True
-        self._seen.add(choice.index)
+        if choice.index not in self._seen:
+            self._seen.add(choice.index)
         if choice.finish_reason is not None:
             self._finished.add(choice.index)
             self.finish_reason = choice.finish_reason

@@ -67,7 +67,8 @@ def _add(found: dict[str, Span], key: tuple[str, int], body: bytes, value: int, 
 
 def ambiguous(body: bytes, names: tuple[bytes, ...]) -> bool:
     """Whether one of the quoted names may stand in the body more than once, or spelled with escapes."""
-    if _ASCII_ESCAPE in body:
+    # One byte is looked for much faster than several: most bodies without line breaks have no backslash at all.
+    if b"\\" in body and _ASCII_ESCAPE in body:
         return True
     for name in names:  # noqa: SIM110 - a generator would cost more than the searches
         if body.find(name, body.find(name) + 1) >= 0:

@@ -8,7 +8,7 @@ from functools import partial
 import msgspec
 
 from penstock.protocols import audio, ollama_call, ollama_in, ollama_out, ollama_same, openai
-from penstock.protocols.dialect import Call, Pairing
+from penstock.protocols.dialect import Call, Idler, Pairing
 from penstock.types import Face, Operation, Wire
 
 Decode = Callable[[bytes, str], Call]
@@ -63,6 +63,16 @@ ROUTES: dict[bytes, Route] = _routes()
 _pass = openai.PassThrough()
 _form = audio.Form()
 
+_translated: dict[str, ollama_in.Chat | ollama_in.Generate | ollama_in.Embed | ollama_in.Embeddings] = {
+    "/api/chat": ollama_in.Chat(),
+    "/api/generate": ollama_in.Generate(),
+    "/api/embed": ollama_in.Embed(),
+    "/api/embeddings": ollama_in.Embeddings(),
+}
+
+IDLERS: dict[str, Idler] = {**_translated}
+"""Who answers a path's `load` and `unload` idioms."""
+
 PAIRINGS: dict[tuple[str, Wire], Pairing] = {
     **{(path, Wire.OPENAI): _pass for path in _OPENAI},
     ("/v1/audio/transcriptions", Wire.OPENAI): _form,
@@ -74,10 +84,7 @@ PAIRINGS: dict[tuple[str, Wire], Pairing] = {
     # Ollama serves these two itself, under the same paths and in the same shape.
     ("/v1/responses", Wire.OLLAMA): _pass,
     ("/v1/messages", Wire.OLLAMA): _pass,
-    ("/api/chat", Wire.OPENAI): ollama_in.Chat(),
-    ("/api/generate", Wire.OPENAI): ollama_in.Generate(),
-    ("/api/embed", Wire.OPENAI): ollama_in.Embed(),
-    ("/api/embeddings", Wire.OPENAI): ollama_in.Embeddings(),
+    **{(path, Wire.OPENAI): pairing for path, pairing in _translated.items()},
     **{(path, Wire.OLLAMA): ollama_same.PassThrough() for path in _OLLAMA},
 }
 """Who writes the request of a path for a wire and reads its answer; absent: that wire has no such thing."""

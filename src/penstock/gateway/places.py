@@ -1,0 +1,54 @@
+"""Where stored answers live, kept in the state database that is opened when the first one is made.
+
+Most gateways never store an answer, and the database's library is a fifth of an idle gateway's memory. Blocking; called
+from the record thread and from worker threads, never on the event loop.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import structlog
+
+from penstock.errors import ConfigError
+
+if TYPE_CHECKING:
+    from penstock.state.store import Store
+
+log = structlog.stdlib.get_logger("penstock.state")
+
+
+class Places:
+    """The table of answers, opened on first use."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._store: Store | None = None
+        self._lock = threading.Lock()
+
+    def put_answers(self, places: list[tuple[str, str]]) -> None:
+        """Remember the backend of each answer id; where that is impossible, say so and go on."""
+        try:
+            self._open().put_answers(places)
+        except ConfigError as error:
+            log.warning("answers are remembered in memory alone", problem=error.sentence())
+
+    def answer_backend(self, answer: str) -> str | None:
+        """The backend that made an answer, if it is remembered."""
+        return self._open().answer_backend(answer)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+                self._store = None
+
+    def _open(self) -> Store:
+        with self._lock:
+            if self._store is None:
+                from penstock.state.store import Store  # noqa: PLC0415 - 12 MB that most gateways never need
+
+                self._store = Store(self._url)
+            return self._store
