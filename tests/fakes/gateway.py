@@ -59,9 +59,22 @@ class Gateway:
             async with asyncio.timeout(STOP):
                 return await self.process.wait()
         except TimeoutError:
+            state = _state(self.process.pid)
             self.process.kill()
             await self.process.wait()
-            raise AssertionError(f"the gateway did not end within {STOP:g} s of SIGTERM\n{self.log}") from None
+            words = f"the gateway did not end within {STOP:g} s of SIGTERM; {state}"
+            raise AssertionError(f"{words}\n{self.log[-8000:]}") from None
+
+
+def _state(pid: int) -> str:
+    """What the kernel says of a process: told when one does not end."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+        sockets = [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError as error:
+        return f"it is gone already ({error})"
+    lines = [line for line in status.splitlines() if line.startswith(("State", "Threads"))]
+    return f"{lines}, open files {sorted(sockets)}"
 
 
 StartGateway = Callable[..., Awaitable[Gateway]]

@@ -120,7 +120,7 @@ def configuration(first: Engine, second: Engine, ollama: OllamaDouble, strict: E
                 ],
             },
             "impatient": {
-                "first_token": "300ms",
+                "first_token": "1s",
                 "targets": [{"backends": ["first"], "model": "real-m"}, {"backends": ["second"], "model": "other"}],
             },
             "only-second": {"targets": [{"backends": ["second"], "model": "other"}]},

@@ -280,3 +280,26 @@ async def test_lists_need_a_key_too(kept: Kept, path: str) -> None:
 async def test_probes_need_none(kept: Kept) -> None:
     for path in ("/livez", "/health", "/ready"):
         assert (await once(kept.url, path)).status == 200
+
+
+async def test_a_refused_client_is_not_told_to_continue(kept: Kept) -> None:
+    async with Raw(kept.url) as raw:
+        raw.send(request("/v1/chat/completions", b"", "content-length: 50", "expect: 100-continue"))
+        assert (await raw.answer()).status == 401
+        assert b"100 Continue" not in await raw.end()
+
+
+async def test_each_pipelined_request_is_judged_by_its_own_key(kept: Kept) -> None:
+    """One connection, two callers: neither gets what is the other's."""
+    path = "/v1/chat/completions"
+    async with Raw(kept.url) as raw:
+        raw.send(
+            request(path, chat(), "authorization: Bearer sk-all")
+            + request(path, chat("secret"), "authorization: Bearer sk-one")
+            + request(path, chat("secret"), "authorization: Bearer sk-all")
+            + request(path, chat(), "authorization: Bearer sk-nobody")
+        )
+        statuses = [(await raw.answer()).status for _ in range(4)]
+    assert statuses == [200, 403, 200, 401]
+    assert len(kept.engine.requests) == 2
+    kept.engine.requests.clear()
