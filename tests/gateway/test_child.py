@@ -8,10 +8,13 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from tests.engine.wire import chat
+from tests.fakes.hub import Hub, serving
 
+from penstock.engine.guide import model_file
 from penstock.errors import Unreachable
 from penstock.gateway.child import LAST_LINES, LINE_LENGTH, Child, Launch, State, embedded, pause_before
 
@@ -39,6 +42,24 @@ class Diary:
             while not holds(self.states):
                 self.changed.clear()
                 await self.changed.wait()
+
+
+async def test_a_model_of_the_hub_is_downloaded_while_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H5: readiness is honest while weights download; nothing is served before they are here."""
+    guide = model_file("guide").read_bytes()
+    with serving(Hub("water/drop-GGUF", {"drop-q8_0.gguf": guide})) as hub:
+        for name, value in {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "no_proxy": "*"}.items():
+            monkeypatch.setenv(name, value)
+        diary = Diary()
+        async with Child(embedded("local", "water/drop-GGUF"), diary.note) as child:
+            await diary.until(lambda states: State.DOWNLOADING in states)
+            ready = await child.ready()
+            answer = await asyncio.to_thread(chat, ready.port, "Count to five.")
+            assert child.progress == ""
+    assert answer.text
+    assert diary.states.index(State.DOWNLOADING) < diary.states.index(State.READY)
 
 
 async def test_the_embedded_engine_serves_and_ends() -> None:

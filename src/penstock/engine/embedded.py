@@ -1,10 +1,11 @@
 """The embedded engine: llama.cpp's own server, in a process of its own.
 
-    python -m penstock.engine.embedded --model guide|FILE.gguf [--port 0] [--slots 4] [--context N] [--embedding] [--alias NAME]
+    python -m penstock.engine.embedded --model guide|FILE.gguf|OWNER/NAME [--port 0] [--slots 4] [--context N] [--embedding] [--alias NAME]
 
 Rules of the process:
 - It listens on 127.0.0.1 and nowhere else; there is no option for another address, and no page in a browser may read it.
-- When it can serve it prints one JSON line on stdout (`Ready`) and nothing else ever: whatever llama.cpp prints goes to stderr.
+- When it can serve it prints one JSON line on stdout (`Ready`), and before it lines that say how far a download is, if there
+  has to be one (`Download`). Nothing else ever: whatever llama.cpp prints goes to stderr.
 - It lives as long as its stdin: whoever started it holds the other end, so it never outlives a parent that was killed.
   Run it by hand with a terminal or a pipe on stdin, not with /dev/null.
 - SIGTERM and SIGINT end it with status 0. Status 2 means that starting it again cannot help: a wrong option or a model
@@ -21,6 +22,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,8 +31,10 @@ from urllib.parse import urlsplit
 
 import xllamacpp  # type: ignore[import-untyped]
 
+from penstock.engine.choice import chosen_file
 from penstock.engine.gguf import Model, read_model
-from penstock.engine.guide import GUIDE, model_file
+from penstock.engine.guide import GUIDE
+from penstock.engine.hub_transfer import Progress
 from penstock.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
@@ -44,6 +48,7 @@ WARNINGS = 2
 USELESS_TO_RETRY = 2
 PARENT_CHECK = 2.0
 STOP_WITHIN = 5.0
+TELL_EVERY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ class Ready:
 def parse(arguments: Sequence[str]) -> Settings:
     """The command line; argparse itself ends the process with status 2 when it is wrong."""
     parser = argparse.ArgumentParser(prog="penstock.engine.embedded", description="Serve one GGUF model on loopback.")
-    parser.add_argument("--model", default=GUIDE, help="guide, or the path of a GGUF file")
+    parser.add_argument("--model", default=GUIDE, help="guide, the path of a GGUF file, or a name on the hub")
     parser.add_argument("--alias", default="", help="the name under which /v1/models lists it")
     parser.add_argument("--port", type=_bounded(0, 65535), default=0, help="0 takes a free one")
     parser.add_argument(
@@ -145,9 +150,30 @@ def parameters(settings: Settings, file: Path, context: int) -> xllamacpp.Common
     return params
 
 
-def start(settings: Settings) -> tuple[xllamacpp.Server, Ready]:
-    """Loads the model and serves it. Raises ConfigError when that cannot work."""
-    file = model_file(settings.model)
+@dataclass(slots=True)
+class Download:
+    """How far a download is, told in JSON lines on stdout, two a second at most."""
+
+    model: str
+    stdout: int
+    gone: threading.Event
+    """Set when nobody is left to tell."""
+    told: float = 0.0
+
+    def tell(self, here: int, whole: int) -> None:
+        """One step."""
+        if self.gone.is_set():
+            raise SystemExit(0)
+        now = time.monotonic()
+        if now - self.told >= TELL_EVERY or here == whole:
+            self.told = now
+            line = json.dumps({"downloading": self.model, "here": here, "whole": whole})
+            os.write(self.stdout, line.encode() + b"\n")
+
+
+def start(settings: Settings, progress: Progress) -> tuple[xllamacpp.Server, Ready]:
+    """Fetches the model if it has to be, loads it and serves it. Raises ConfigError when that cannot work."""
+    file = chosen_file(settings.model, os.environ, progress)
     model = read_model(file)
     _refuse_busy(settings.port)
     context = slot_context(settings, model)
@@ -200,6 +226,11 @@ def wait_for_parent() -> None:
             return
 
 
+def _watch_parent(gone: threading.Event) -> None:
+    wait_for_parent()
+    gone.set()
+
+
 def _leave(_signal: int, _frame: object) -> NoReturn:
     raise SystemExit(0)
 
@@ -217,14 +248,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     stdout = _take_stdout()
+    gone = threading.Event()
+    threading.Thread(target=_watch_parent, args=(gone,), name="parent", daemon=True).start()
     try:
-        server, ready = start(settings)
+        server, ready = start(settings, Download(settings.model, stdout, gone).tell)
     except ConfigError as problem:
         sys.stderr.write(f"{problem.sentence()}\n")
         return USELESS_TO_RETRY
     os.write(stdout, json.dumps(asdict(ready)).encode() + b"\n")
     try:
-        wait_for_parent()
+        gone.wait()
     finally:
         # Ending llama.cpp waits for its running requests; whoever stops us does not.
         deadline = threading.Timer(STOP_WITHIN, os._exit, (0,))

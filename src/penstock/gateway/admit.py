@@ -29,7 +29,8 @@ class Alias:
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.busy = 0
-        self.queue: deque[Ticket] = deque()
+        self.queue: deque[tuple[int, Ticket]] = deque()
+        """Waiting tickets, each with its place in the order of arrival among all aliases."""
 
     @property
     def free(self) -> bool:
@@ -43,6 +44,7 @@ class Admission:
     def __init__(self) -> None:
         self.aliases: dict[str, Alias] = {}
         self._limit = 0
+        self._arrivals = 0
         self.waiting = 0
 
     def reshape(self, slots: dict[str, int], queue: int) -> None:
@@ -60,27 +62,44 @@ class Admission:
         if self.waiting >= self._limit:
             msg = f"All slots for {ticket.alias_name!r} are taken and {self.waiting} requests wait already."
             raise Overloaded(msg, hint="Try again in a moment.", retry_after=1)
-        alias.queue.append(ticket)
+        self._arrivals += 1
+        alias.queue.append((self._arrivals, ticket))
         self.waiting += 1
         return False
 
     def leave(self, ticket: Ticket) -> None:
         """The client of a waiting ticket left, or its deadline passed."""
-        try:
-            self.aliases[ticket.alias_name].queue.remove(ticket)
-        except ValueError:
-            return
-        self.waiting -= 1
+        queue = self.aliases[ticket.alias_name].queue
+        for at, (_, waiting) in enumerate(queue):
+            if waiting is ticket:
+                del queue[at]
+                self.waiting -= 1
+                return
 
     def wake(self) -> None:
-        """Something was released: let waiting tickets try, oldest of each alias first."""
+        """Something was released: let waiting tickets try in order of arrival, so that no alias starves another.
+
+        A ticket that finds nothing free for it holds back only its own alias.
+        """
         if not self.waiting:
             return
-        for alias in self.aliases.values():
-            while alias.queue and alias.free:
-                ticket = alias.queue.popleft()
-                self.waiting -= 1
-                if not ticket.try_start():
-                    alias.queue.appendleft(ticket)
-                    self.waiting += 1
-                    break
+        hopeful = [alias for alias in self.aliases.values() if alias.queue]
+        while hopeful:
+            alias = min(hopeful, key=_head)
+            if alias.free and self._start_head(alias):
+                hopeful = [one for one in hopeful if one.queue]
+            else:
+                hopeful.remove(alias)
+
+    def _start_head(self, alias: Alias) -> bool:
+        place, ticket = alias.queue.popleft()
+        self.waiting -= 1
+        if ticket.try_start():
+            return True
+        alias.queue.appendleft((place, ticket))
+        self.waiting += 1
+        return False
+
+
+def _head(alias: Alias) -> int:
+    return alias.queue[0][0]

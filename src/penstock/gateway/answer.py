@@ -98,11 +98,11 @@ def retry_after(value: bytes | None) -> int | None:
     if value is None:
         return None
     text = value.decode("latin-1").strip()
-    if text.isdecimal():
-        return min(int(text), 3600)
     try:
+        if text.isdecimal():
+            return min(int(text), 3600)
         return max(0, min(int(parsedate_to_datetime(text).timestamp() - time.time()) + 1, 3600))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

@@ -61,6 +61,7 @@ class Breaker:
         self.calm = True
         self._failures = 0
         self._rest = FIRST_REST
+        self._until = 0.0
         self._trial = False
 
     def failed(self, now: float) -> None:
@@ -68,7 +69,8 @@ class Breaker:
         self.calm = False
         self._failures += 1
         self._trial = False
-        if self._failures >= TRIP:
+        # Requests that were under way when it opened fail by the same cause: they don't make its rest longer.
+        if self._failures >= TRIP and now >= self._until:
             self._until = now + self._rest
             self._rest = min(self._rest * 2, LONGEST_REST)
 

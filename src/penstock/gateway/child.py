@@ -43,6 +43,7 @@ class State(StrEnum):
 
     STOPPED = "stopped"
     STARTING = "starting"
+    DOWNLOADING = "downloading"
     READY = "ready"
     RESTARTING = "restarting"
     FAILED = "failed"
@@ -67,6 +68,15 @@ class Announcement(msgspec.Struct, frozen=True):
     trained_context: int = 0
     slots: int = 0
     embedding: bool = False
+
+
+class _News(msgspec.Struct, frozen=True):
+    """Any line that a process says: its announcement has a port, what comes before has not."""
+
+    port: int | None = None
+    downloading: str = ""
+    here: int = 0
+    whole: int = 0
 
 
 def embedded(
@@ -94,6 +104,8 @@ class Child:
         self.announced: Announcement | None = None
         self.pid: int | None = None
         self.last_error = ""
+        self.progress = ""
+        """How far a download is, in words; empty while there is none."""
         self.restarts = 0
         self._on_change = on_change
         self._settled = asyncio.Event()
@@ -199,12 +211,12 @@ class Child:
         assert process.stdout is not None  # noqa: S101 -- it was started with a pipe
         line = b""
         try:
-            async with asyncio.timeout(self.launch.ready_within):
-                line = await process.stdout.readline()
-            if line:
-                self.announced = msgspec.json.decode(line, type=Announcement)
-                self.last_error = ""
-                self._become(State.READY)
+            while self.announced is None:
+                async with asyncio.timeout(self.launch.ready_within):
+                    line = await process.stdout.readline()
+                if not line:
+                    return
+                self._hear(line)
         except TimeoutError:
             self._lines.append(f"(It did not announce itself within {self.launch.ready_within:g} s and was killed.)")
             process.kill()
@@ -213,6 +225,17 @@ class Child:
                 f"(It announced itself with {line[:80]!r}, which is not what we expect, and was killed.)"
             )
             process.kill()
+
+    def _hear(self, line: bytes) -> None:
+        news = msgspec.json.decode(line, type=_News)
+        if news.port is None:
+            done = f"{news.here * 100 // news.whole} %" if news.whole else f"{news.here} bytes"
+            self.progress = f"downloading {news.downloading}: {done}"
+            self._become(State.DOWNLOADING)
+            return
+        self.announced = msgspec.json.decode(line, type=Announcement)
+        self.last_error = self.progress = ""
+        self._become(State.READY)
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         """Keeps the last lines of stderr, each cut to a bound."""
@@ -254,8 +277,8 @@ class Child:
             self._settled.set()
         else:
             self._settled.clear()
-        # Every death is told, also one that follows another: restarts and last_error have changed then.
-        told = state is self.state and state is not State.RESTARTING
+        # Every death is told, also one that follows another, and every step of a download: their words have changed then.
+        told = state is self.state and state not in {State.RESTARTING, State.DOWNLOADING}
         self.state = state
         if self._on_change is not None and not told:
             self._on_change(self)

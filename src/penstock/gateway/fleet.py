@@ -235,8 +235,8 @@ class Backend:
             self.origin = Origin(f"http://127.0.0.1:{child.port}", connect_timeout=self._connect)
             self._become(State.READY, "")
         elif not self._stopped:
-            failed = child.state is ChildState.FAILED
-            self._become(State.DOWN if failed else State.STARTING, child.last_error or child.state.value)
+            state = _CHILD_STATES.get(child.state, State.STARTING)
+            self._become(state, child.progress or child.last_error or child.state.value)
         if child.port is not None:
             self._look.set()
         if child.state is ChildState.FAILED:
@@ -245,6 +245,9 @@ class Backend:
             waiting, self._waiting = self._waiting, []
             for callback in waiting:
                 callback()
+
+
+_CHILD_STATES = {ChildState.FAILED: State.DOWN, ChildState.DOWNLOADING: State.DOWNLOADING}
 
 
 def _key_header(key_env: str) -> bytes:

@@ -201,7 +201,7 @@ async def _vllm_version(origin: Origin, headers: bytes, timeout: float) -> str:
     return str(_decode(await get(origin, "/version", headers, timeout), _Version, "/version").version)
 
 
-_GAUGE = re.compile(rb"^vllm:([a-z_]+)(?:\{[^}]*\})? ([0-9.eE+-]+)", re.MULTILINE)
+_GAUGE = re.compile(rb"^vllm:([a-z_]+)(?:\{[^}]*\})? ([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)", re.MULTILINE)
 
 
 async def _vllm_load(origin: Origin, headers: bytes, timeout: float) -> Load:

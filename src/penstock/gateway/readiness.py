@@ -10,7 +10,9 @@ from enum import StrEnum
 import msgspec
 
 from penstock.config import Alias
+from penstock.gateway import route
 from penstock.gateway.fleet import Fleet, State
+from penstock.types import Operation
 
 
 class Readiness(StrEnum):
@@ -52,8 +54,7 @@ def _word(alias: Alias, fleet: Fleet) -> Readiness:
     able = [[name for name in target.backends if _able(fleet, name, target.model)] for target in alias.targets]
     if able[0]:
         return Readiness.READY
-    reachable = able[1:] if alias.fallback == "any" else []
-    if any(reachable):
+    if any(able[rank] for rank in route.eligible(alias, Operation.CHAT)):
         return Readiness.DEGRADED
     states = {fleet.backends[name].state for target in alias.targets for name in target.backends}
     if State.DOWNLOADING in states:

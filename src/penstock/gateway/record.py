@@ -112,9 +112,12 @@ class Records:
             lines.append(b"%d request lines were lost: the log could not be written fast enough." % self._lost)
             self._lost = 0
         if lines:
-            lines.append(b"")
-            self._out.write(b"\n".join(lines))
-            self._out.flush()
+            try:
+                self._out.write(b"\n".join([*lines, b""]))
+                self._out.flush()
+            except OSError:
+                # A full disk or a closed terminal: there is nowhere to say it now, so it is said when writing works again.
+                self._lost += len(lines)
         kept = [self._sticky.popleft() for _ in range(len(self._sticky))]
         if kept and self._places is not None:
             self._places.put_answers(kept)
