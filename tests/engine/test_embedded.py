@@ -1,4 +1,4 @@
-"""The embedded engine itself: the real llama.cpp with the real guide, in its own process (issue 2, item 11)."""
+"""The embedded engine itself: the real llama.cpp with the real guide, in its own process."""
 
 from __future__ import annotations
 

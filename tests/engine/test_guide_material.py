@@ -1,4 +1,4 @@
-"""What the guide knows: enough of every kind for the other tests (issue 2, item 11), and true of this Penstock."""
+"""What the guide knows: enough of every kind for the other tests, and true of this Penstock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models from a hub (issue 2, item 2: `penstock up --model HF-ID`), against a server that speaks the hub's wire."""
+"""Models from a hub (`penstock up --model HF-ID`), against a server that speaks the hub's wire."""
 
 from __future__ import annotations
 
