@@ -64,8 +64,15 @@ class Site:
         assert answer.status == 200
         assert answer.json()["choices"][0]["message"]["content"] == "hello wide world"
 
+    @property
+    def harmed(self) -> bool:
+        """Whether a test made an engine do anything but answer."""
+        engines = (self.first, self.second, self.strict, self.ollama)
+        return any(one.script is not HEALTHY or one.next or one.gates or one.aborts for one in engines)
+
     async def heal(self) -> None:
         """Healthy engines, empty journals, closed breakers."""
+        harmed = self.harmed
         for engine in (self.first, self.second, self.strict):
             engine.script = HEALTHY
             engine.next.clear()
@@ -79,7 +86,7 @@ class Site:
                 gate.open()
             journal.gates.clear()
         await self.gateway.until("/ready", lambda page: page["status"] == "ready")
-        for alias in ("m", "only-second", "strict", "via-ollama"):
+        for alias in ("m", "only-second", "strict", "via-ollama") if harmed else ():
             await self.chat(alias)
         for journal in journals:
             await journal.until(lambda: not journal.running, "an idle engine")  # noqa: B023 - awaited at once

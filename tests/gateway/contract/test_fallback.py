@@ -236,6 +236,16 @@ async def test_everybody_is_busy(site: Site) -> None:
     assert answer.header("retry-after") in {"9", "11"}
 
 
+async def test_a_retry_after_that_is_a_date(site: Site) -> None:
+    """Clients get seconds, bounded, whatever form the engine chose."""
+    site.first.script = Script(status=429, retry_after="Thu, 31 Dec 2099 23:59:59 GMT")
+    answer = await site.chat()
+    assert answer.status == 429
+    assert 0 < int(answer.header("retry-after") or 0) <= 3600
+    site.first.script = Script(status=429, retry_after="soon")
+    assert int((await site.chat()).header("retry-after") or 0) >= 1
+
+
 async def test_a_model_that_left_the_engine(site: Site) -> None:
     """Up, and not serving our model: the next request goes elsewhere, and back once it is there again."""
     del site.first.models["real-m"]
