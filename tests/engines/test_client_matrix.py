@@ -9,11 +9,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from tests.clients.cases import check
-from tests.clients.clients import Drawer
-from tests.clients.columns import Column, Stage
-from tests.clients.table import Cell, load
-from tests.engines.servers import EMBED, LLAMA, VllmServer
+
+pytest.register_assert_rewrite("tests.clients.cases")
+
+from tests.clients.cases import check  # noqa: E402 - after the line above, so that a failed cell tells what it saw
+from tests.clients.clients import Drawer  # noqa: E402
+from tests.clients.columns import Column, Stage  # noqa: E402
+from tests.clients.table import Cell, load  # noqa: E402
+from tests.engines.servers import EMBED, LLAMA, VllmServer  # noqa: E402
 
 TABLE = load()
 pytestmark = pytest.mark.asyncio(loop_scope="session")
