@@ -78,7 +78,9 @@ def make_tokenizer(pairs: list[Pair]) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = [text for pair in pairs for text in (pair.question, pair.question.lower(), pair.answer)]
+    texts = [
+        text for pair in pairs for text in (pair.question, pair.question.lower(), pair.question.upper(), pair.answer)
+    ]
     tokenizer.train_from_iterator([*texts, *SYSTEMS, *OPENINGS], trainer)
     names = {"bos_token": "<|bos|>", "eos_token": "<|end|>", "pad_token": "<|pad|>"}
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
@@ -127,14 +129,16 @@ def check_material(pairs: list[Pair], tokenizer: PreTrainedTokenizerFast) -> Non
 def disturb(question: str, chance: random.Random) -> str:
     """The question, or one of the small changes that must not change the answer."""
     roll = chance.random()
-    if roll < 0.62:
+    if roll < 0.60:
         return question
-    if roll < 0.76:
+    if roll < 0.72:
         return question.lower()
-    if roll < 0.86:
+    if roll < 0.82:
         return question.rstrip("?.!")
-    if roll < 0.94:
+    if roll < 0.90:
         return chance.choice(OPENINGS) + question
+    if roll < 0.95:
+        return question.upper()
     return question.replace("What is", "What's")
 
 
@@ -155,16 +159,26 @@ def encode(tokenizer: PreTrainedTokenizerFast, system: str | None, turns: list[T
     return tokens, labels
 
 
+def earlier_turns(pairs: list[Pair], tokenizer: PreTrainedTokenizerFast, chance: random.Random) -> list[Turn]:
+    """What was said before: often nothing, else a few turns on anything, as long as a terminal chat gets in a sitting."""
+    turns: list[Turn] = []
+    if chance.random() < 0.6:
+        return turns
+    room = chance.choice((100, 200, 400, 800))
+    for before in chance.sample(pairs, chance.choice((1, 2, 3, 5, 8))):
+        room -= len(tokenizer.encode(before.question + before.answer, add_special_tokens=False)) + 4
+        if room < 0:
+            break
+        turns.append((disturb(before.question, chance), before.answer))
+    return turns
+
+
 def conversations(pairs: list[Pair], tokenizer: PreTrainedTokenizerFast, chance: random.Random) -> list[Example]:
     """One epoch: every pair once, some with a system message, some after earlier turns."""
-    short = [pair for pair in pairs if len(pair.answer) < 90]
     examples = []
     for pair in pairs:
         system = chance.choice((*SYSTEMS, chance.choice(pairs).question)) if chance.random() < 0.2 else None
-        turns: list[Turn] = []
-        if chance.random() < 0.25:
-            earlier = chance.sample(short, chance.choice((1, 1, 2, 3)))
-            turns.extend((disturb(before.question, chance), before.answer) for before in earlier)
+        turns = earlier_turns(pairs, tokenizer, chance)
         turns.append((disturb(pair.question, chance), pair.answer))
         examples.append(encode(tokenizer, system, turns))
     return examples
