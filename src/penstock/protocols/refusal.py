@@ -110,14 +110,20 @@ def message_of(answer: bytes) -> str:
     for raw in (found.error, found.detail):
         if bytes(raw) in {b"", b"null"}:
             continue
-        try:
-            return msgspec.json.decode(raw, type=_Message).message
-        except msgspec.ValidationError:
-            try:
-                return msgspec.json.decode(raw, type=str)
-            except msgspec.ValidationError:
-                return bytes(raw)[:300].decode("utf-8", "replace")
+        return _said(raw)
     return found.message or "the engine gave no reason"
+
+
+def _said(raw: msgspec.Raw) -> str:
+    # What was skipped as Raw is known to be JSON, but not to be UTF-8 or to have whole surrogate pairs.
+    try:
+        return msgspec.json.decode(raw, type=_Message).message
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return bytes(raw)[:300].decode("utf-8", "replace")
 
 
 def _is_json(answer: bytes) -> bool:
