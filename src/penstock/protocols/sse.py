@@ -13,7 +13,8 @@ from penstock.errors import BrokenAnswer
 LIMIT = 8 * 1024 * 1024
 """Bytes one event may have; past it the engine is at fault rather than our memory."""
 
-_END = re.compile(rb"\r\n\r\n|\n\n|\r\r(?!\n)|\n\r\n|\r\n\n|\r\n\r(?=[^\n])")
+_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+"""Two line ends in a row, of any sorts; atomic, so that a CRLF is never read as a CR and an LF."""
 _LINE = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
 
