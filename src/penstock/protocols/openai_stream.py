@@ -159,6 +159,7 @@ class ChatStream(_Watcher):
             self.content = True
         if choice.index not in self._seen:
             self._seen.add(choice.index)
+            self.finished = False
         if choice.finish_reason is not None:
             self._finished.add(choice.index)
             self.finish_reason = choice.finish_reason
