@@ -7,6 +7,8 @@ file (WAL). Parts that keep something add a migration and a few functions beside
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -85,7 +87,7 @@ class Store:
         """Remember the backend of each answer id."""
         now = time.time()
         rows = [{"id": answer[:200], "backend": backend, "made": now} for answer, backend in places]
-        with self._engine.begin() as connection:
+        with self._begin("Writing where answers live") as connection:
             connection.execute(
                 text(
                     "INSERT INTO answers (id, backend, made) VALUES (:id, :backend, :made)"
@@ -97,9 +99,18 @@ class Store:
 
     def answer_backend(self, answer: str) -> str | None:
         """The backend that made an answer, if it is remembered."""
-        with self._engine.begin() as connection:
+        with self._begin("Looking up where an answer lives") as connection:
             row = connection.execute(text("SELECT backend FROM answers WHERE id = :id"), {"id": answer[:200]}).first()
         return str(row[0]) if row is not None else None
+
+    @contextmanager
+    def _begin(self, doing: str) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            msg = f"{doing}: {error.__cause__ or error}"
+            raise ConfigError(msg, hint="Is the disk full, or the database of `state` locked or gone?") from error
 
 
 def _version(connection: Connection) -> int:
