@@ -139,6 +139,9 @@ class EngineFault(PenstockError):
 
     reason: ClassVar[str] = "fault"
 
+    before: bytes = b""
+    """What may still go to the client: whole events that came in the same read, ahead of the one that is at fault."""
+
 
 class Unreachable(EngineFault):
     """No connection, or it died before the first byte of an answer."""

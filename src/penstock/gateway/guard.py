@@ -120,6 +120,10 @@ class Guard(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle  # uvicorn's annotation forgets that it begins as None
         return bool(self.pipeline) or (cycle is not None and not cycle.more_body and not cycle.response_complete)
 
+    def reading(self) -> bool:
+        """Whether a request has begun to come in and is not whole."""
+        return not self._in_head or self._head_size > 0
+
     def rest(self) -> None:
         """Nothing to answer: the connection may wait for its next request."""
         self.idle_since = time.monotonic()

@@ -348,6 +348,8 @@ class Request:
         try:
             piece = reader.feed(data)
         except EngineFault as fault:
+            if self._begun and fault.before:
+                self._relay(fault.before, before)
             self._failed(fault)
             return
         if self._begun:

@@ -228,8 +228,8 @@ class _Server(uvicorn.Server):
 
     def expire(self, now: float) -> None:
         """Close connections whose deadline has passed."""
-        for connection in [one for one in self.server_state.connections if getattr(one, "deadline", now + 1) <= now]:
-            connection.expire()  # type: ignore[union-attr]  # every connection here is a Guard
+        for connection in [one for one in self._guards() if one.deadline <= now]:
+            connection.expire()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Turn away, finish, break off, close."""
@@ -240,9 +240,9 @@ class _Server(uvicorn.Server):
         self._line.draining = True
         log.info("draining", seconds=self._drain, active=len(self._line.active))
         await self._close_listeners(sockets or [])
-        deadline = time.monotonic() + self._drain
-        while self.server_state.connections and time.monotonic() < deadline and not self.force_exit:
-            self._close_idle(time.monotonic())
+        began = time.monotonic()
+        while self.server_state.connections and time.monotonic() < began + self._drain and not self.force_exit:
+            self._close_idle(time.monotonic(), began)
             await asyncio.sleep(TICK)
         if self._line.active:
             log.warning("drain deadline passed", broken_off=len(self._line.active))
@@ -264,11 +264,16 @@ class _Server(uvicorn.Server):
         for sock in sockets:
             sock.close()
 
-    def _close_idle(self, now: float) -> None:
-        for connection in list(self.server_state.connections):
-            since = getattr(connection, "idle_since", None)
-            if since is not None and now - since > LINGER:
+    def _close_idle(self, now: float, began: float) -> None:
+        for connection in self._guards():
+            if connection.busy() or connection.reading():
+                continue
+            if now - (connection.idle_since or began) > LINGER:
                 connection.transport.close()
+
+    def _guards(self) -> list[Guard]:
+        """The client connections; every one is made by our lane class."""
+        return [one for one in self.server_state.connections if isinstance(one, Guard)]
 
     def _close_connections(self) -> None:
         for connection in list(self.server_state.connections):

@@ -35,6 +35,7 @@ from penstock.protocols.ollama_types import (
     moment,
     said,
 )
+from penstock.protocols.passage import passed
 from penstock.protocols.sse import Splitter, payload
 from penstock.types import Face, Usage
 
@@ -185,7 +186,7 @@ class Stream(_Told):
 
     def feed(self, data: bytes) -> bytes:
         """The lines that these bytes complete."""
-        return b"".join([self._event(event) for event in self._splitter.feed(data)])
+        return passed(self._splitter.feed(data), self._event)
 
     def close(self) -> bytes:
         """An engine that finished but forgot `[DONE]` is forgiven; one that did not finish is not."""

@@ -26,6 +26,7 @@ from penstock.protocols.ollama_out_types import (
     TokenLogprob,
 )
 from penstock.protocols.ollama_types import NOTHING, Logprob, ToolCall, said
+from penstock.protocols.passage import passed
 from penstock.types import Face, Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -242,7 +243,7 @@ class Stream(_Told):
 
     def feed(self, data: bytes) -> bytes:
         """The events that these bytes complete."""
-        return b"".join([self._line(line) for line in self._splitter.feed(data)])
+        return passed(self._splitter.feed(data), self._line)
 
     def close(self) -> bytes:
         """The last line may lack its end; an answer that does not say it is done is broken."""

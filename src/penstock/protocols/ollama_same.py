@@ -11,6 +11,7 @@ from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
 from penstock.protocols import ndjson, refusal, splice
 from penstock.protocols.dialect import Call, Clock, Destination, Outgoing, Reader, Timing
 from penstock.protocols.ollama_types import NOTHING, said
+from penstock.protocols.passage import passed
 from penstock.types import Face, Operation, Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -115,7 +116,7 @@ class Lines(_Watcher):
 
     def feed(self, data: bytes) -> bytes:
         """Whole lines; nothing may follow the last one."""
-        return b"".join([self._pass(line) for line in self._splitter.feed(data)])
+        return passed(self._splitter.feed(data), self._pass)
 
     def close(self) -> bytes:
         """The last line may lack its end."""

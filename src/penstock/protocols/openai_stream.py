@@ -15,6 +15,7 @@ from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
 from penstock.protocols import refusal
 from penstock.protocols.dialect import Call, Clock, Timing
 from penstock.protocols.openai_usage import Counts
+from penstock.protocols.passage import passed
 from penstock.protocols.sse import Splitter, payload
 from penstock.types import Face, Usage
 
@@ -71,7 +72,7 @@ class _Watcher(ABC):
         events = self._splitter.feed(data)
         if len(events) == 1:
             return self._pass(events[0])
-        return b"".join([self._pass(event) for event in events])
+        return passed(events, self._pass)
 
     def close(self) -> bytes:
         """Nothing more to send; an unfinished stream is broken."""
