@@ -109,8 +109,15 @@ def render(table: Table) -> str:
 
 def _meanings(table: Table) -> Iterator[str]:
     for name, result in table.results.items():
-        said = f": {result.status}, `{result.message}`" if result.message else ""
+        said = f": {result.status}, {_code(result.message)}" if result.message else "."
         yield f"- **{name}**: {result.means}{said}"
+
+
+def _code(text: str) -> str:
+    """One line in the page's code style, whatever is in it."""
+    marks = "``" if "`" in text else "`"
+    pad = " " if "`" in text else ""
+    return f"{marks}{pad}{' '.join(text.split())}{pad}{marks}"
 
 
 def _grid(table: Table, operation: str) -> Iterator[str]:

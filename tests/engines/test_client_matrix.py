@@ -19,7 +19,8 @@ from tests.clients.table import Cell, load  # noqa: E402
 from tests.engines.servers import EMBED, LLAMA, VllmServer  # noqa: E402
 
 TABLE = load()
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+# the first cell may have to wait for two servers
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
