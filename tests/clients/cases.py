@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,11 +13,14 @@ from tests.clients.clients import Client, Drawer, Outcome, perform
 from tests.clients.columns import ALIAS, EMBED_ALIAS, Column, Truth
 from tests.clients.outcome import Ask, Json, Refused, Said
 from tests.clients.table import Cell, Table
+from tests.engines.asking import without_blanks
 
 QUESTION = "Which routes of Ollama are served?"
 PROMPT = f"<|user|>{QUESTION}<|end|><|assistant|>"
 CALL = 'call get_weather {"unit": "celsius"}'
 RESULT = "21 degrees"
+FORCED = "round trip, call forced"
+ROOT = Path(__file__).parents[2]
 TEXTS = ("one engine process", "a mapping of names to targets")
 LONG = "word " * 5000
 TOOL: Json = {
@@ -63,14 +67,15 @@ async def check(cell: Cell, table: Table, column: Column, drawer: Drawer) -> Non
 async def _perform(cell: Cell, table: Table, client: Client) -> Outcome:
     ask = Ask(model=ALIAS, text=QUESTION)
     openai = table.clients[cell.client].protocol == "OpenAI"
+    forced = cell.result == FORCED
     verb, arguments, named = {
         "chat": ("chat", (ask,), {}),
         "generate": ("generate", (Ask(model=ALIAS, text=PROMPT if openai else QUESTION),), {}),
         "stream": ("stream", (ask,), {}),
         "tools round trip": (
             "tools",
-            (Ask(model=ALIAS, text=CALL), TOOL, RESULT),
-            {"forced": cell.result == "round trip, call forced"},
+            (Ask(model=ALIAS, text=CALL, limit=96, extra=_tight() if forced else {}), TOOL, RESULT),
+            {"forced": forced},
         ),
         "JSON schema": ("schema", (ask, SCHEMA), {}),
         "embeddings": ("embed", (EMBED_ALIAS, TEXTS), {}),
@@ -79,6 +84,11 @@ async def _perform(cell: Cell, table: Table, client: Client) -> Outcome:
         "context too long": ("chat", (Ask(model=ALIAS, text=LONG, limit=4),), {}),
     }[cell.operation]
     return await perform(client, verb, *arguments, **named)
+
+
+def _tight() -> Json:
+    """Keeps a small model from filling the arguments of a forced call with blanks, which JSON allows between its parts."""
+    return {"logit_bias": without_blanks(ROOT / "models/guide/hf")}
 
 
 async def _judge_answer(cell: Cell, table: Table, column: Column, outcome: Outcome) -> None:
@@ -112,7 +122,7 @@ async def _judge_tools(cell: Cell, table: Table, column: Column, outcome: Outcom
     for said in outcome:
         _judge(cell, table, said)
     if cell.result == "no call":
-        truth = await column.truth("tools", lambda: column.direct.chat(Ask(model="", text=CALL), tool=TOOL))
+        truth = await column.truth("tools", lambda: column.direct.chat(Ask(model="", text=CALL, limit=96), tool=TOOL))
         assert (first.calls, first.text) == ((), truth.text)
         _judge_counts(first, truth)
         return
@@ -122,8 +132,8 @@ async def _judge_tools(cell: Cell, table: Table, column: Column, outcome: Outcom
     assert second.calls == ()
     if table.clients[cell.client].protocol == "OpenAI":
         assert call.id
-        forced = cell.result == "round trip, call forced"
-        assert first.finish in ({"stop", "tool_calls"} if forced else {"tool_calls"})
+        # vLLM ends a call that was forced by name as OpenAI does
+        assert first.finish == ("stop" if cell.result == FORCED else "tool_calls")
     else:
         assert first.finish == "stop"
     if column.journal is not None:

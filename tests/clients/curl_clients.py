@@ -102,7 +102,7 @@ class CurlOpenAI:
 
     def tools(self, ask: Ask, tool: Json, result: str, *, forced: bool) -> tuple[Said, Said]:
         choice = {"type": "function", "function": {"name": tool["function"]["name"]}}
-        body = self._body(ask, tools=[tool])
+        body = self._body(ask, tools=[tool], **ask.extra)
         page, first = self._post({**body, "tool_choice": choice} if forced else body)
         message = page.json["choices"][0]["message"]
         results = [{"role": "tool", "tool_call_id": call.id, "content": result} for call in first.calls]

@@ -82,7 +82,7 @@ class LangchainOpenAI:
 
     def tools(self, ask: Ask, tool: Json, result: str, *, forced: bool) -> tuple[Said, Said]:
         choice = tool["function"]["name"] if forced else None
-        model, plain = self._model(ask), self._parameters(ask)
+        model, plain = self._model(ask), self._parameters(ask) | ask.extra
         first = model.bind_tools([tool], tool_choice=choice).invoke(ask.text, **plain)
         second = model.bind_tools([tool]).invoke(_returned(ask, first, result), **plain)
         return self._said(first), self._said(second)

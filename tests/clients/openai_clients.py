@@ -39,7 +39,7 @@ def _streamed(ask: Ask) -> dict[str, Any]:
 
 def _offering(ask: Ask, tool: Json, *, forced: bool) -> dict[str, Any]:
     choice = {"tool_choice": {"type": "function", "function": {"name": tool["function"]["name"]}}} if forced else {}
-    return {**_chat(ask), "tools": [tool], **choice}
+    return {**_chat(ask), **ask.extra, "tools": [tool], **choice}
 
 
 def _schema(ask: Ask, schema: Json) -> dict[str, Any]:

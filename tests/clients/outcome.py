@@ -5,7 +5,7 @@ A field is None where this client hides it; `shows` in expected.yaml says what e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Json = dict[str, Any]
@@ -20,6 +20,8 @@ class Ask:
     limit: int = 64
     temperature: Any = 0
     """Anything, so that the wrong type can be sent too."""
+    extra: Json = field(default_factory=dict)
+    """More of OpenAI's parameters, for a forced call."""
 
 
 @dataclass(frozen=True, slots=True)
