@@ -1,0 +1,119 @@
+"""Server-sent events: the same ones whatever the chunking and the line ends."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.protocols.ollama_wire import CUTS, cut
+
+from penstock.errors import BrokenAnswer
+from penstock.protocols import sse
+
+TEXT = st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), max_size=10).map(str.strip)
+ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
+
+
+def payloads(parts: list[bytes]) -> list[bytes]:
+    splitter = sse.Splitter()
+    found = [sse.payload(event) for part in parts for event in splitter.feed(part)]
+    return [one for one in found if one is not None]
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
+    """A stream whose every line may end in its own way, and the data of its events."""
+    wire, wanted = b"", []
+    for lines in draw(st.lists(st.lists(TEXT, min_size=1, max_size=3), max_size=5)):
+        kind = draw(st.sampled_from(["data", "comment", "named"]))
+        head = {"data": [], "comment": [b": keep-alive"], "named": [b"event: x", b"id: 7"]}[kind]
+        data = (
+            [] if kind == "comment" else [b"data:" + draw(st.sampled_from([b"", b" "])) + one.encode() for one in lines]
+        )
+        for line in [*head, *data]:
+            wire += line + draw(ENDS)
+        # A bare CR directly before a LF would be one CRLF: the blank line's own end must not start with it.
+        wire += draw(st.sampled_from([b"\r", b"\r\n"]) if wire.endswith(b"\r") else ENDS)
+        if kind != "comment":
+            wanted.append(b"\n".join(one.encode() for one in lines))
+    # A CR that is the last byte may still become a CRLF, so the stream goes on with a comment.
+    return wire + b": end\n\n", wanted
+
+
+@given(streams(), CUTS, st.booleans())
+@settings(max_examples=150)
+def test_any_chunking_gives_the_same_events(stream: tuple[bytes, list[bytes]], cuts: list[int], bom: bool) -> None:  # noqa: FBT001 - drawn
+    wire, wanted = stream
+    wire = b"\xef\xbb\xbf" + wire if bom else wire
+    assert payloads([wire]) == wanted
+    assert payloads(cut(wire, cuts)) == wanted
+
+
+@pytest.mark.parametrize("first", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("second", [b"\n", b"\r\n", b"\r"])
+def test_every_pair_of_line_ends_ends_an_event(first: bytes, second: bytes) -> None:
+    if (first, second) == (b"\r", b"\n"):
+        second = b"\n\n"  # CR LF is one end
+    wire = b"data: a" + first + second + b"data: b\n\n"
+    for at in range(len(wire) + 1):
+        assert payloads([wire[:at], wire[at:]]) == [b"a", b"b"], at
+
+
+@given(st.lists(st.binary(max_size=20), max_size=8))
+@settings(max_examples=60)
+def test_no_byte_is_lost_or_made_up(parts: list[bytes]) -> None:
+    splitter = sse.Splitter()
+    events = [event for part in parts for event in splitter.feed(part)]
+    assert b"".join(events) + splitter.rest == b"".join(parts).removeprefix(b"\xef\xbb\xbf")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_a_bom_at_the_start_is_dropped(size: int) -> None:
+    wire = b"\xef\xbb\xbfdata: a\n\n"
+    assert payloads([wire[at : at + size] for at in range(0, len(wire), size)]) == [b"a"]
+
+
+def test_events_that_come_together_are_told_apart() -> None:
+    assert sse.Splitter().feed(b"data: a\n\n: ping\n\ndata: b\n\n") == [b"data: a\n\n", b": ping\n\n", b"data: b\n\n"]
+
+
+def test_an_event_without_end_is_bounded() -> None:
+    splitter = sse.Splitter()
+    piece = b"x" * (sse.LIMIT // 2)
+    assert splitter.feed(b"data: " + piece) == []
+    with pytest.raises(BrokenAnswer, match="passed"):
+        splitter.feed(piece)
+
+
+def test_a_large_event_within_the_bound_is_whole() -> None:
+    data = b"x" * (sse.LIMIT - 100)
+    assert payloads([b"data: ", data, b"\n", b"\n"]) == [data]
+
+
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        (b"data: a\n\n", b"a"),
+        (b"data:a\n\n", b"a"),
+        (b"data:  a\n\n", b" a"),
+        (b"data\n\n", b""),
+        (b"data: a\ndata: b\n\n", b"a\nb"),
+        (b"event: x\r\ndata: a\r\n\r\n", b"a"),
+        (b"data: a\rdata: b\r\r", b"a\nb"),
+        (b"data: a\nid: 1\n\n", b"a"),
+        (b": comment\n\n", None),
+        (b"event: ping\n\n", None),
+        (b"database: x\n\n", None),
+        (b" data: x\n\n", None),
+    ],
+)
+def test_payload(event: bytes, data: bytes | None) -> None:
+    assert sse.payload(event) == data
+
+
+@given(TEXT, st.sampled_from(["", "error"]))
+@settings(max_examples=30)
+def test_what_we_write_we_can_read(text: str, name: str) -> None:
+    event = sse.event(text.encode(), name)
+    assert payloads([event]) == [text.encode()]
+    assert event.startswith(b"event: error\n") is bool(name)
