@@ -6,10 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from typer.main import get_command
 
 from penstock import errors
+from penstock.cli import app
 from penstock.gateway import metrics
 from penstock.protocols.table import ROUTES
+from penstock.sources import load
 
 ROOT = Path(__file__).parents[1]
 SKIPPED = {"build", "dist", "node_modules", "state"}
@@ -18,6 +22,8 @@ PAGES = sorted(
     for page in ROOT.rglob("*.md")
     if not any(part in SKIPPED or part.startswith(".") for part in page.relative_to(ROOT).parts[:-1])
 )
+OURS = [page for page in PAGES if page != Path("docs/reference/requirements.md")]
+"""Pages in our own words: the acceptance table quotes other projects."""
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 
@@ -88,3 +94,42 @@ def test_every_error_code_is_documented_with_its_status() -> None:
 def test_every_model_route_is_documented() -> None:
     page = text_of(Path("docs/reference/routes.md"))
     assert [path for path in map(bytes.decode, ROUTES) if f"`{path}`" not in page] == []
+
+
+CONFIGURATIONS = [
+    pytest.param(block, id=f"{page}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL))
+    if isinstance(told := yaml.safe_load(block), dict) and {"backends", "aliases"} <= told.keys()
+]
+
+
+@pytest.mark.parametrize("block", CONFIGURATIONS)
+def test_a_configuration_that_is_shown_can_be_used(block: str, tmp_path: Path) -> None:
+    file = tmp_path / "penstock.yaml"
+    file.write_text(block, encoding="utf-8")
+    assert load(file, {}).config.aliases
+
+
+def test_every_verb_and_option_that_is_shown_exists() -> None:
+    """Of `penstock`, in blocks and in running text."""
+    commands = get_command(app).commands  # type: ignore[attr-defined]  # typer's app of several verbs is a group
+    wrong = []
+    for page in PAGES:
+        for verb, rest in re.findall(
+            r"\bpenstock ([a-z][a-z-]*)((?: +[^\s`|&#]+)*)", "\n".join(CODE.findall(text_of(page)))
+        ):
+            if verb not in commands:
+                wrong.append(f"{page}: penstock {verb}")
+                continue
+            options = {option for one in commands[verb].params for option in one.opts}
+            wrong += [f"{page}: {verb} {used}" for used in re.findall(r"(--[a-z-]+)", rest) if used not in options]
+    assert wrong == []
+
+
+def test_every_verb_of_make_that_is_shown_exists() -> None:
+    verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    shown = {
+        verb for page in OURS for code in CODE.findall(text_of(page)) for verb in re.findall(r"\bmake ([a-z-]+)", code)
+    }
+    assert shown <= verbs
