@@ -19,7 +19,7 @@ Clock = Callable[[], int]
 """Monotonic nanoseconds."""
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True):
     """What the gateway needs to know of a request, decoded once from its body."""
 
     operation: Operation
@@ -53,7 +53,7 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     """Ollama face: send Ollama's own sampling defaults where the client gave none."""
 
 
-class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+class Outgoing(msgspec.Struct, frozen=True):
     """A request as it goes to a backend."""
 
     path: str
