@@ -297,12 +297,20 @@ class _Connection(asyncio.Protocol):
 
     # httptools
 
+    def on_message_begin(self) -> None:
+        """A second answer to one request belongs to nobody: it is dropped, and the connection with it."""
+        if self._complete:
+            self._keep = False
+            self._headers = {}
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; a repeated one keeps its last value, none that we read may repeat."""
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         """The head is whole; interim answers are skipped."""
+        if self._complete:
+            return
         status = self._parser.get_status_code()
         if status < 200:
             self._headers.clear()
@@ -316,11 +324,12 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Collect the parts of one read."""
-        self._parts.append(data)
+        if not self._complete:
+            self._parts.append(data)
 
     def on_message_complete(self) -> None:
         """The framing says that the answer is whole; `should_keep_alive` is only right in here."""
-        if self._status:
+        if self._status and not self._complete:
             self._complete = True
             self._keep = self._parser.should_keep_alive()
 
