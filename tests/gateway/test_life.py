@@ -233,6 +233,23 @@ async def test_the_admin_socket_is_for_its_owner_alone(gateway: StartGateway, sc
     assert mode(path) is None
 
 
+async def test_a_second_gateway_does_not_take_the_admin_socket(
+    gateway: StartGateway, scripted_engine: Engine, tmp_path: Path
+) -> None:
+    """Two gateways with one admin socket: the second is refused instead of being drained in place of the first."""
+    one = await gateway(config(scripted_engine))
+    again = tmp_path / "again.yaml"
+    again.write_text(one.config.read_text())
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "penstock.gateway", "--config", str(again)),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 2
+    assert b"another gateway has it" in errors
+    assert (await once(one.url, "/livez")).status == 200
+
+
 async def test_a_busy_port_names_who_answers_there(
     gateway: StartGateway, scripted_engine: Engine, tmp_path: Path
 ) -> None:

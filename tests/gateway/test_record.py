@@ -59,9 +59,8 @@ class Shelf:
 
 
 def record(**more: Any) -> Record:  # noqa: ANN401 - any field of a record
-    return Record(
-        **{"time": "t", "request": "r", "caller": "c", "path": "/v1/x", "status": 200, "seconds": 0.25, **more}
-    )
+    usual: dict[str, Any] = {"event": "request", "level": "info", "time": "t", "request": "r", "caller": "c"}
+    return Record(**{**usual, "path": "/v1/x", "status": 200, "seconds": 0.25, **more})
 
 
 def written(*records: Record, as_json: bool) -> list[str]:
@@ -79,7 +78,8 @@ def written(*records: Record, as_json: bool) -> list[str]:
 def test_a_json_line_is_one_object_with_what_differs_from_the_usual() -> None:
     (line,) = written(record(alias="m", error='two\nlines "quoted" é'), as_json=True)
     assert json.loads(line) == {
-        "time": "t", "request": "r", "caller": "c", "path": "/v1/x", "status": 200, "seconds": 0.25, "alias": "m",
+        "event": "request", "level": "info", "time": "t", "request": "r", "caller": "c", "path": "/v1/x", "status": 200,
+        "seconds": 0.25, "alias": "m",
         "error": 'two\nlines "quoted" é',
     }  # fmt: skip
 

@@ -72,6 +72,19 @@ class Admin:
             ) from None
         return sock
 
+    def refuse_taken(self) -> None:
+        """A socket somebody listens on is another gateway's; one that nobody listens on is left over."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(str(self._path))
+            except OSError:
+                return
+        msg = f"Opening the admin socket {self._path}: another gateway has it."
+        raise ConfigError(
+            msg, hint="Give this one its own with `admin`, or start it with --takeover to replace that one."
+        )
+
     async def stop(self) -> None:
         """Close, and remove the socket unless a successor has taken its place."""
         if self._server is not None:

@@ -46,7 +46,6 @@ def build(line: Line, peers: Peers) -> ASGIApp:
     routes = [
         Route("/", handlers.root, methods=["GET", "HEAD"]),
         *_ops(handlers),
-        Route("/stats", handlers.guarded(handlers.stats), methods=["GET"]),
         Route("/v1/models", handlers.guarded(handlers.models), methods=["GET"]),
         Route("/v1/models/{name:path}", handlers.guarded(handlers.model), methods=["GET"]),
         Route("/v1/responses/{id}", handlers.guarded(stuck.one), methods=["GET", "DELETE"]),
@@ -76,6 +75,7 @@ def _ops(handlers: Handlers) -> list[Route]:
         Route("/health", handlers.health, methods=["GET", "HEAD"]),
         Route("/ready", handlers.ready, methods=["GET", "HEAD"]),
         Route("/metrics", handlers.metrics, methods=["GET"]),
+        Route("/stats", handlers.guarded(handlers.stats), methods=["GET"]),
     ]
 
 

@@ -40,6 +40,8 @@ WANTED = frozenset(
 """The headers any step looks at; all others end here."""
 STICKY = 10_000
 """Answers of /v1/responses whose backend is remembered."""
+OPTION_LABELS = 200
+"""Names of dropped options that get a label of their own; what comes after them is `other`."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._\-]{1,128}")
 _BREAKER = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 1.0, BreakerState.OPEN: 2.0}
@@ -67,6 +69,7 @@ class Line:
         """Shutting down: every answer closes its connection, so that clients open their next one elsewhere."""
         self.sticky: OrderedDict[str, str] = OrderedDict()
         self.started = time.time()
+        self._options: set[str] = set()
         self._prefix = b"req-" + os.urandom(6).hex().encode()
         self._numbers = count(1)
         self.adopt(config)
@@ -134,6 +137,12 @@ class Line:
         msg = f"{asked.path} cannot be answered by any backend of the model {alias!r}."
         hint = f"Backends here that can: {', '.join(able)}." if able else "No backend here can."
         return Unsupported(msg, hint=hint)
+
+    def option_label(self, name: str) -> str:
+        """The label of a dropped option: its name, as long as there are not too many of them."""
+        if len(self._options) < OPTION_LABELS:
+            self._options.add(name)
+        return name if name in self._options else "other"
 
     def stick(self, answer: str, backend: str) -> None:
         """Remember who made an answer that can be asked for again."""

@@ -21,14 +21,14 @@ EVERY = 0.5
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """One request, from its first byte to its last."""
 
+    event: str
+    level: str
     time: str
     request: str
     caller: str
     path: str
     status: int
     seconds: float
-    event: str = "request"
-    level: str = "info"
     alias: str = ""
     backend: str = ""
     model: str = ""

@@ -12,6 +12,7 @@ explicit error. Everything happens in callbacks of one event loop, so no step ca
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -43,7 +44,6 @@ from penstock.protocols.table import IDLERS, Route
 from penstock.types import LOCAL, Operation, Wire
 
 if TYPE_CHECKING:
-    from penstock import config
     from penstock.gateway.fleet import Backend
     from penstock.gateway.line import Line
     from penstock.gateway.metrics import Series
@@ -57,6 +57,10 @@ Headers = list[bytes]
 HELD = 1024 * 1024
 """Bytes of a stream held back while it has no content yet."""
 NEVER = float("inf")
+OPTIONS_NAMED = 32
+"""Dropped options that are named in the header of one answer."""
+OPTION_LENGTH = 64
+_PLAIN = re.compile(r"[^A-Za-z0-9_.\-]")
 
 
 class Client(Protocol):
@@ -94,39 +98,44 @@ _OPENAI, _RESPONSES = Wire.OPENAI, Operation.RESPONSES
 class Request:
     """One request of one client."""
 
-    # What most requests never change stands here instead of in 30 assignments for each of them.
-    caller = LOCAL
-    alias_name = ""
-    attempts = 0
-    backend: Backend | None = None
-    deadline = NEVER
-    phase = Phase.HEAD
-    total = NEVER
-    _alias: config.Alias
-    _ahead: Sequence[Way] = ()
-    """Ways not tried yet, the best first."""
-    _begun = False
-    _call: Call | None = None
-    _client: Client | None = None
-    _dropped = b""
-    _error = b""
-    _exchange: Exchange | None = None
-    _fallback = ""
-    _held: tuple[bytes, ...] = ()
-    _held_size = 0
-    _last: EngineFault | None = None
-    _paused = False
-    _queued = 0.0
-    _reader: Reader | None = None
-    _retry_after: int | None = None
-    _since = 0.0
-    _size = 0
-    _status = 0
-    _taken = False
-    _trace = b""
-    _trail: tuple[str, ...] = ()
-    _waiting_for: Backend | None = None
-    _way: Way | None = None
+    __slots__ = (
+        "_ahead",
+        "_alias",
+        "_begun",
+        "_call",
+        "_client",
+        "_dropped",
+        "_error",
+        "_exchange",
+        "_fallback",
+        "_heads",
+        "_held",
+        "_held_size",
+        "_last",
+        "_paused",
+        "_queued",
+        "_reader",
+        "_retry_after",
+        "_since",
+        "_size",
+        "_status",
+        "_taken",
+        "_trace",
+        "_trail",
+        "_waiting_for",
+        "_way",
+        "alias_name",
+        "attempts",
+        "backend",
+        "caller",
+        "deadline",
+        "id",
+        "line",
+        "phase",
+        "route",
+        "timing",
+        "total",
+    )
 
     def __init__(self, line: Line, asked: Route, headers: Mapping[bytes, bytes], request_id: bytes) -> None:
         self.line = line
@@ -134,6 +143,36 @@ class Request:
         self.id = request_id
         self.timing = Timing(time.monotonic_ns())
         self._heads = headers
+        self.caller = LOCAL
+        self.alias_name = ""
+        self.attempts = 0
+        self.backend: Backend | None = None
+        self.deadline = NEVER
+        self.phase = Phase.HEAD
+        self.total = NEVER
+        self._ahead: Sequence[Way] = ()
+        self._begun = False
+        self._call: Call | None = None
+        self._client: Client | None = None
+        self._dropped = b""
+        self._error = b""
+        self._exchange: Exchange | None = None
+        self._fallback = ""
+        self._held: tuple[bytes, ...] = ()
+        self._held_size = 0
+        self._last: EngineFault | None = None
+        self._paused = False
+        self._queued = 0.0
+        self._reader: Reader | None = None
+        self._retry_after: int | None = None
+        self._since = 0.0
+        self._size = 0
+        self._status = 0
+        self._taken = False
+        self._trace = b""
+        self._trail: tuple[str, ...] = ()
+        self._waiting_for: Backend | None = None
+        self._way: Way | None = None
         if b"traceparent" in headers:
             self._trace = continued(headers[b"traceparent"])
 
@@ -315,9 +354,11 @@ class Request:
             self._exchange.pause()
 
     def _note_dropped(self, options: tuple[str, ...], kind: str) -> None:
-        self._dropped = ", ".join(options).encode("ascii", "replace")
-        for option in options:
-            self.line.metrics.count("penstock_options_dropped", option, kind)
+        # names that a client made up: they stand in a header line, and become labels that are kept
+        named = [_PLAIN.sub("?", option[:OPTION_LENGTH]) for option in options[:OPTIONS_NAMED]]
+        self._dropped = ", ".join(named).encode("ascii")
+        for option in named:
+            self.line.metrics.count("penstock_options_dropped", self.line.option_label(option), kind)
 
     def _first_token(self) -> float:
         return self._alias.first_token or self.line.limits.first_token
@@ -617,14 +658,14 @@ class Request:
         usage = reader.usage if reader is not None else None
         # By position, in the order of its fields: naming twenty of them costs more than everything else here.
         return Record(
+            "request",
+            "info",
             self.line.records.wall.now(),
             self.id.decode(),
             self.caller.name,
             self.route.path,
             status,
             seconds,
-            "request",
-            "info",
             self.alias_name,
             way.backend.name if way is not None else "",
             way.model if way is not None else "",

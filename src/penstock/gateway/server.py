@@ -87,6 +87,9 @@ class Gateway:
 
     async def _serve(self, line: Line, peers: Peers, sockets: list[socket.socket], ops: list[socket.socket]) -> None:
         config = self.config
+        admin = Admin(socket_path(config.admin, self._role.worker), line, self.reload, self.stop)
+        if not self._role.takeover:
+            admin.refuse_taken()
         lane = type("Lane", (HotLane if config.http == "hot" else Guard,), {"line": line})
         ops_lane = type("OpsLane", (Guard,), {"line": line})
         servers = [_Server(self._uvicorn(app.build(line, peers), lane), line, config)]
@@ -97,10 +100,9 @@ class Gateway:
         ticking = asyncio.create_task(_tick(line, servers), name="limits")
         self.server = servers[0]
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
-        admin = Admin(socket_path(config.admin, self._role.worker), line, self.reload, self.stop)
         try:
             for server, task in zip(servers, tasks, strict=True):
-                await asyncio.wait([task, asyncio.ensure_future(server.up.wait())], return_when=asyncio.FIRST_COMPLETED)
+                await _up(server, task)
             await self._retire_predecessor()
             await admin.start()
             self._announce(sockets)
@@ -173,6 +175,15 @@ class Gateway:
         self.line.metrics.count("penstock_config_reloads", "done")
         log.info("configuration reloaded", aliases=list(loaded.config.aliases))
         return ""
+
+
+async def _up(server: _Server, task: asyncio.Task[None]) -> None:
+    """Until it listens, or has failed to."""
+    listening = asyncio.create_task(server.up.wait(), name="listening")
+    try:
+        await asyncio.wait([task, listening], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        listening.cancel()
 
 
 async def _tick(line: Line, servers: list[_Server]) -> None:
