@@ -54,6 +54,35 @@ def test_whoever_finds_a_slot_starts_at_once() -> None:
     assert one.waiting == 0
 
 
+class Brief:
+    """A request that is over as soon as it starts, as Ollama's load idiom is."""
+
+    alias_name = "a"
+
+    def __init__(self, admission: Admission, ended: list[Brief]) -> None:
+        self.admission = admission
+        self.ended = ended
+
+    def try_start(self) -> bool:
+        self.ended.append(self)
+        self.admission.wake()
+        return True
+
+
+def test_a_long_queue_of_brief_requests_is_no_deep_recursion() -> None:
+    one, engines, ended = admission(queue=5000), Engines(1), list[Brief]()
+    running = Asking(one, engines)
+    blocked = Asking(one, engines)
+    one.enter(running)
+    one.enter(blocked)
+    tickets = [Brief(one, ended) for _ in range(2000)]
+    for ticket in tickets:
+        one.enter(ticket)
+    running.end()
+    assert ended == tickets
+    assert one.waiting == 0
+
+
 def test_released_slots_go_in_order_of_arrival() -> None:
     one, engines = admission(), Engines(1)
     tickets = [Asking(one, engines) for _ in range(4)]

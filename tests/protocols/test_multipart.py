@@ -22,6 +22,11 @@ def form(*parts: bytes) -> bytes:
     return b"".join(parts) + b"--XX--\r\n"
 
 
+def test_a_boundary_that_is_too_long_is_a_bad_request() -> None:
+    with pytest.raises(BadRequest, match="Boundary length"):
+        multipart.fields(form(part("model", b"m")), "multipart/form-data; boundary=" + "X" * 300)
+
+
 SOUND = st.binary(max_size=60) | st.lists(st.sampled_from([b"\r", b"\n", b"--XX", b"\r\n--X", b"-", b"a"])).map(
     b"".join
 )

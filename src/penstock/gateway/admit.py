@@ -45,6 +45,7 @@ class Admission:
         self.aliases: dict[str, Alias] = {}
         self._limit = 0
         self._arrivals = 0
+        self._waking = self._released = False
         self.waiting = 0
 
     def reshape(self, slots: dict[str, int], queue: int) -> None:
@@ -81,8 +82,19 @@ class Admission:
 
         A ticket that finds nothing free for it holds back only its own alias.
         """
-        if not self.waiting:
+        self._released = True
+        if self._waking:
+            # A ticket that ended as soon as it started: the loop below goes round again, not one level deeper.
             return
+        self._waking = True
+        try:
+            while self._released and self.waiting:
+                self._released = False
+                self._let_go()
+        finally:
+            self._waking = False
+
+    def _let_go(self) -> None:
         hopeful = [alias for alias in self.aliases.values() if alias.queue]
         while hopeful:
             alias = min(hopeful, key=_head)

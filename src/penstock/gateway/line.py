@@ -121,7 +121,10 @@ class Line:
         """
         if "*" in self._origins or origin in self._origins:
             return True
-        own = urlsplit(origin)
+        try:
+            own = urlsplit(origin)
+        except ValueError:
+            return False
         return own.netloc == host and (bool(self.config.callers) or _is_loopback(own.hostname or ""))
 
     def ways(self, asked: Route, name: str, alias: Alias, operation: Operation) -> Ways:

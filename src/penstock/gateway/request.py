@@ -535,14 +535,16 @@ class Request:
 
     def _note_fallback(self, backend: Backend) -> None:
         """The log line that the documents promise, and what the header and the metric say."""
-        first = self.line.fleet.backends[self._alias.targets[0].backends[0]]
-        cause = self._last.message if self._last is not None else first.reason or "its breaker is open"
+        name = self._alias.targets[0].backends[0]
+        # A reload may have taken it away since this request came in.
+        first = self.line.fleet.backends.get(name)
+        cause = self._last.message if self._last is not None else (first and first.reason) or "its breaker is open"
         reason = self._last.reason if self._last is not None else "unhealthy"
         if not self._fallback:
-            self.line.metrics.count("penstock_fallback", first.name, backend.name, reason)
+            self.line.metrics.count("penstock_fallback", name, backend.name, reason)
         self._fallback = reason
         log.warning(
-            "%s failed: %s, trying %s", first.kind.label, cause, backend.kind.label,
+            "%s failed: %s, trying %s", first.kind.label if first else name, cause, backend.kind.label,
             request=self.id.decode(), alias=self.alias_name, to=backend.name, reason=reason,
         )  # fmt: skip
 

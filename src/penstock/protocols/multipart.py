@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from penstock.errors import BadRequest
@@ -39,7 +39,7 @@ def fields(body: bytes, content_type: str) -> dict[str, Field]:
         parser = MultipartParser(boundary, collector.callbacks())
         parser.write(body)
         parser.finalize()
-    except MultipartParseError as error:
+    except FormParserError as error:
         msg = f"Reading the multipart form: {error}."
         raise BadRequest(msg) from None
     return collector.found

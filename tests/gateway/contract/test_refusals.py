@@ -181,6 +181,9 @@ async def test_cors_is_closed_to_strangers_and_open_to_the_listed(site: Site) ->
     assert_shape(foreign, "openai", 403)
     assert foreign.header("access-control-allow-origin") is None
     assert not site.first.requests
+    for odd in ("http://[::1", "http://[x]", "null"):
+        assert (await site.chat("m", f"origin: {odd}")).status == 403
+        assert (await once(site.url, "/v1/models", None, f"origin: {odd}")).status == 403
     listed = await site.chat("m", "origin: https://app.example")
     assert listed.status == 200
     assert listed.header("access-control-allow-origin") == "https://app.example"
