@@ -38,7 +38,7 @@ class Store:
         if parsed.get_backend_name() == "sqlite":
             event.listen(self._engine, "connect", _pragmas)
         try:
-            self.migrate()
+            self._open()
         except SQLAlchemyError as error:
             msg = f"Opening the state at {parsed.render_as_string(hide_password=True)}: {error.__cause__ or error}"
             raise ConfigError(msg, hint="`state` in penstock.yaml names it; the folder must be writable.") from error
@@ -56,6 +56,19 @@ class Store:
         self._engine.dispose()
 
     # ── schema ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _open(self) -> None:
+        # While another process turns a new file to WAL, SQLite answers "locked" at once, whatever the timeout says.
+        last = time.monotonic() + BUSY
+        while True:
+            try:
+                self.migrate()
+            except OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > last:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
 
     def version(self) -> int:
         """The newest migration that has been applied; 0 for an empty database."""
