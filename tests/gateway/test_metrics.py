@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from penstock.gateway.metrics import COUNTERS, GAUGES, HISTOGRAMS, SECONDS, Histogram, Metrics, Snapshot, merged, render
+from penstock.gateway.metrics import (
+    COUNTERS,
+    GAUGES,
+    HISTOGRAMS,
+    SECONDS,
+    Histogram,
+    Labels,
+    Metrics,
+    Snapshot,
+    merged,
+    render,
+)
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -41,7 +52,7 @@ def worker() -> Metrics:
     return metrics
 
 
-GAUGED = {
+GAUGED: dict[str, list[tuple[Labels, float]]] = {
     "penstock_requests_active": [(("gpu",), 2.0)],
     "penstock_engine_kv_cache_usage_ratio": [(("gpu",), 0.5)],
     "penstock_backend_up": [(("gpu", "vllm"), 1.0)],
