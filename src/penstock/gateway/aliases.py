@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from penstock.config import Alias
 from penstock.errors import UnknownAlias
+from penstock.gateway.auth import may_use
 from penstock.protocols.names import lookup
-from penstock.types import Face
+from penstock.types import LOCAL, Caller, Face
 
 _SHOWN = 20
 
@@ -27,15 +28,15 @@ class Names:
             for spelling in lookup(one):
                 self._names.setdefault(spelling, name)
 
-    def find(self, asked: str, face: Face) -> str:
-        """The alias behind a name; an empty name is the default. `UnknownAlias` lists what is served."""
+    def find(self, asked: str, face: Face, caller: Caller = LOCAL) -> str:
+        """The alias behind a name; an empty name is the default. `UnknownAlias` lists what this caller may use."""
         name = self._names.get(asked) if asked else self.default
         if name is None:
-            raise UnknownAlias(self._unknown(asked, face), hint=self._nearest(asked), param="model")
+            raise UnknownAlias(self._unknown(asked, face, caller), hint=self._nearest(asked, caller), param="model")
         return name
 
-    def _unknown(self, asked: str, face: Face) -> str:
-        served = list(self.aliases)
+    def _unknown(self, asked: str, face: Face, caller: Caller) -> str:
+        served = [name for name in self.aliases if may_use(caller, name)]
         shown = ", ".join(served[:_SHOWN]) + (f" and {len(served) - _SHOWN} more" if len(served) > _SHOWN else "")
         # Ollama's clients look for Ollama's own words.
         words = (
@@ -45,6 +46,7 @@ class Names:
         )
         return f"{words}. Served: {shown}."
 
-    def _nearest(self, asked: str) -> str:
-        near = difflib.get_close_matches(asked.lower()[:200], list(self._names), n=1, cutoff=0.5)
+    def _nearest(self, asked: str, caller: Caller) -> str:
+        names = [one for one, alias in self._names.items() if may_use(caller, alias)]
+        near = difflib.get_close_matches(asked.lower()[:200], names, n=1, cutoff=0.5)
         return f"Did you mean {near[0]!r}?" if near else ""

@@ -24,6 +24,7 @@ from penstock.gateway.peers import Peers
 from penstock.gateway.responses import ResponseRoutes
 from penstock.protocols import ollama_catalogue, refusal
 from penstock.protocols.table import ROUTES, face_of
+from penstock.types import Caller
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -153,7 +154,7 @@ class Handlers:
         """A handler only callers reach."""
 
         async def checked(request: Request) -> Response:
-            self._line.identify(wanted(request.scope["headers"]))
+            request.scope["penstock.caller"] = self._line.identify(wanted(request.scope["headers"]))
             return await handler(request)
 
         return checked
@@ -221,12 +222,11 @@ class Handlers:
 
     async def models(self, request: Request) -> Response:
         """OpenAI's list, with `max_model_len` as vLLM gives it."""
-        del request
-        return _json(catalogue.openai_list(self._line))
+        return _json(catalogue.openai_list(self._line, _caller(request)))
 
     async def model(self, request: Request) -> Response:
         """One of them."""
-        return _json(catalogue.openai_model(self._line, request.path_params["name"]))
+        return _json(catalogue.openai_model(self._line, _caller(request), request.path_params["name"]))
 
     async def version(self, request: Request) -> Response:
         """The Ollama version whose API this is."""
@@ -235,13 +235,11 @@ class Handlers:
 
     async def tags(self, request: Request) -> Response:
         """Ollama's list."""
-        del request
-        return _json(ollama_catalogue.tags(catalogue.listed(self._line)))
+        return _json(ollama_catalogue.tags(catalogue.listed(self._line, _caller(request))))
 
     async def ps(self, request: Request) -> Response:
         """Ollama's list of loaded models: those a request would find warm."""
-        del request
-        return _json(ollama_catalogue.ps(catalogue.running(self._line)))
+        return _json(ollama_catalogue.ps(catalogue.running(self._line, _caller(request))))
 
     async def show(self, request: Request) -> Response:
         """Ollama's details of one model."""
@@ -253,7 +251,12 @@ class Handlers:
         name = asked.model or asked.name
         if not name:
             raise BadRequest("model is required")
-        return _json(ollama_catalogue.show(catalogue.listed_one(self._line, name)))
+        return _json(ollama_catalogue.show(catalogue.listed_one(self._line, _caller(request), name)))
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.scope["penstock.caller"]
+    return caller
 
 
 class _Show(msgspec.Struct):

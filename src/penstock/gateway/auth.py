@@ -45,9 +45,14 @@ def _key(headers: Mapping[bytes, bytes]) -> bytes:
     return headers.get(b"x-api-key", b"")
 
 
+def may_use(caller: Caller, alias: str) -> bool:
+    """Whether the caller's scopes name this alias; lists show no other."""
+    return "*" in caller.scopes or f"alias:{alias}" in caller.scopes
+
+
 def check_scope(caller: Caller, alias: str) -> None:
     """Refuse an alias that the caller's scopes do not name."""
-    if "*" in caller.scopes or f"alias:{alias}" in caller.scopes:
+    if may_use(caller, alias):
         return
     msg = f"The caller {caller.name!r} may not use the model {alias!r}."
     raise Forbidden(msg, hint="Its scopes in penstock.yaml would have to name this alias.")

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import msgspec
 
 from penstock.config import Alias
+from penstock.gateway.auth import check_scope, may_use
 from penstock.gateway.fleet import Backend, State
 from penstock.gateway.line import Line
 from penstock.gateway.probe import Model
 from penstock.protocols.ollama_catalogue import Listed
-from penstock.types import Face, Kind
+from penstock.types import Caller, Face, Kind
 
 _encode = msgspec.json.Encoder().encode
 
@@ -31,34 +32,42 @@ class _Cards(msgspec.Struct):
     object: str = "list"
 
 
-def openai_list(line: Line) -> bytes:
+def openai_list(line: Line, caller: Caller) -> bytes:
     """The body of GET /v1/models."""
-    return _encode(_Cards([_card(line, name, alias) for alias in line.names.aliases for name in _names(line, alias)]))
+    return _encode(_Cards([_card(line, name, alias) for alias, name in _names(line, caller)]))
 
 
-def openai_model(line: Line, name: str) -> bytes:
+def openai_model(line: Line, caller: Caller, name: str) -> bytes:
     """The body of GET /v1/models/{name}; `UnknownAlias` where it is not served."""
-    return _encode(_card(line, name, line.names.find(name, Face.OPENAI)))
+    return _encode(_card(line, name, _found(line, caller, name, Face.OPENAI)))
 
 
-def listed(line: Line) -> list[Listed]:
+def listed(line: Line, caller: Caller) -> list[Listed]:
     """Every name for /api/tags."""
-    return [_listed(line, name, alias) for alias in line.names.aliases for name in _names(line, alias)]
+    return [_listed(line, name, alias) for alias, name in _names(line, caller)]
 
 
-def listed_one(line: Line, name: str) -> Listed:
+def listed_one(line: Line, caller: Caller, name: str) -> Listed:
     """One name for /api/show."""
-    return _listed(line, name, line.names.find(name, Face.OLLAMA))
+    return _listed(line, name, _found(line, caller, name, Face.OLLAMA))
 
 
-def running(line: Line) -> list[Listed]:
+def running(line: Line, caller: Caller) -> list[Listed]:
     """The names a request would find warm, for /api/ps."""
-    return [_listed(line, alias, alias) for alias, one in line.names.aliases.items() if _warm(line, one)]
+    aliases = line.names.aliases.items()
+    return [_listed(line, alias, alias) for alias, one in aliases if may_use(caller, alias) and _warm(line, one)]
 
 
-def _names(line: Line, alias: str) -> Iterator[str]:
-    yield alias
-    yield from line.names.aliases[alias].also
+def _found(line: Line, caller: Caller, name: str, face: Face) -> str:
+    alias = line.names.find(name, face, caller)
+    check_scope(caller, alias)
+    return alias
+
+
+def _names(line: Line, caller: Caller) -> Iterator[tuple[str, str]]:
+    for alias, one in line.names.aliases.items():
+        if may_use(caller, alias):
+            yield from ((alias, name) for name in (alias, *one.also))
 
 
 def _best(line: Line, alias: Alias) -> tuple[Backend, str, Model | None]:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from penstock.address import Address
 from penstock.config import Alias, Config
-from penstock.errors import Forbidden, Unsupported
+from penstock.errors import Forbidden, UnknownRoute, Unsupported
 from penstock.gateway.admit import Admission
 from penstock.gateway.aliases import Names
 from penstock.gateway.auth import Keyring
@@ -67,7 +67,7 @@ class Line:
         self.active: set[Request] = set()
         self.draining = False
         """Shutting down: every answer closes its connection, so that clients open their next one elsewhere."""
-        self.sticky: OrderedDict[str, str] = OrderedDict()
+        self._sticky: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self.started = time.time()
         self._options: set[str] = set()
         self._prefix = b"req-" + os.urandom(6).hex().encode()
@@ -147,12 +147,23 @@ class Line:
             self._options.add(name)
         return name if name in self._options else "other"
 
-    def stick(self, answer: str, backend: str) -> None:
-        """Remember who made an answer that can be asked for again."""
-        self.sticky[answer] = backend
-        while len(self.sticky) > STICKY:
-            self.sticky.popitem(last=False)
-        self.records.stuck(answer, backend)
+    def stick(self, tenant: str, answer: str, backend: str) -> None:
+        """Remember for whom an answer that can be asked for again was made, and by whom."""
+        self._sticky[answer] = (tenant, backend)
+        while len(self._sticky) > STICKY:
+            self._sticky.popitem(last=False)
+        self.records.stuck(f"{tenant}\n{answer}", backend)
+
+    def made_by(self, tenant: str, answer: str) -> str | None:
+        """The backend of an answer that this process remembers; another tenant's answer does not exist."""
+        owner, backend = self._sticky.get(answer, (tenant, None))
+        if owner != tenant:
+            raise unknown_answer(answer)
+        return backend
+
+    def stored(self, tenant: str, answer: str) -> str | None:
+        """The same from the state database. Blocks; call it in a thread."""
+        return self.records.where(f"{tenant}\n{answer}")
 
     def tick(self) -> None:
         """Let every request whose limit has passed know. Called many times a second by one task of the server."""
@@ -186,6 +197,12 @@ class Line:
             "penstock_workers": [((), 1.0)],
             "tensafe_vllm_kv_cache_utilization": [((), max(uses))] if uses else [],
         }
+
+
+def unknown_answer(answer: str) -> UnknownRoute:
+    """The refusal for an answer that was not made here, or not for this tenant."""
+    message = f"No answer {answer[:100]!r} was made through this gateway."
+    return UnknownRoute(message, hint="Only answers of /v1/responses that the engine stores can be asked for.")
 
 
 def _is_loopback(host: str) -> bool:

@@ -242,13 +242,13 @@ class Request:
         line, heads = self.line, self._heads
         content_type = heads.get(b"content-type", b"").decode("latin-1")
         call = self._call = self.route.decode(body, content_type)
-        name = self.alias_name = line.names.find(call.model, call.face)
+        name = self.alias_name = line.names.find(call.model, call.face, self.caller)
         check_scope(self.caller, name)
         self._alias = line.names.aliases[name]
         known = line.ways(self.route, name, self._alias, call.operation)
         ways = known.simple or known.order(self._affinity(call))
         if call.previous:
-            made_by = line.sticky.get(call.previous)
+            made_by = line.made_by(self.caller.tenant, call.previous)
             ways = [way for way in ways if way.backend.name == made_by] or ways
         if not ways:
             raise line.unsupported(self.route, name)
@@ -477,7 +477,7 @@ class Request:
         if call.operation is _RESPONSES:
             made = getattr(reader, "answer_id", None)
             if made:
-                self.line.stick(made, way.backend.name)
+                self.line.stick(self.caller.tenant, made, way.backend.name)
 
     # ── failure and fallback ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -7,9 +7,9 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from penstock.errors import EngineFault, EngineTimeout, UnknownRoute, Unreachable
+from penstock.errors import BrokenAnswer, EngineFault, EngineTimeout, Unreachable
 from penstock.gateway.fleet import Backend
-from penstock.gateway.line import Line
+from penstock.gateway.line import Line, unknown_answer
 
 LIMIT = 64 * 1024 * 1024
 
@@ -22,18 +22,15 @@ class ResponseRoutes:
 
     async def one(self, request: Request) -> Response:
         """Forward to the backend that made the answer."""
-        name = self._line.sticky.get(request.path_params["id"]) or await self._stored(request.path_params["id"])
+        tenant, answer = request.scope["penstock.caller"].tenant, request.path_params["id"]
+        name = self._line.made_by(tenant, answer) or await asyncio.to_thread(self._line.stored, tenant, answer)
         backend = self._line.fleet.backends.get(name) if name else None
         if backend is None or backend.origin is None:
-            message = f"No answer {request.path_params['id'][:100]!r} was made through this gateway."
-            raise UnknownRoute(message, hint="Only answers of /v1/responses that the engine stores can be asked for.")
+            raise unknown_answer(answer)
         query = f"?{request.url.query}" if request.url.query else ""
         status, kind, body = await _forward(backend, request.method, request.url.path + query, self._line.limits.total)
         headers = {"x-penstock-backend": backend.name}
         return Response(body, status_code=status, headers=headers, media_type=kind)
-
-    async def _stored(self, answer: str) -> str | None:
-        return await asyncio.to_thread(self._line.records.where, answer)
 
 
 async def _forward(backend: Backend, method: str, path: str, limit: float) -> tuple[int, str, bytes]:
@@ -65,8 +62,10 @@ class _Whole:
         self._kind = headers.get(b"content-type", b"application/json").decode("latin-1")
 
     def received(self, data: bytes) -> None:
-        if len(self._body) < LIMIT:
-            self._body += data
+        self._body += data
+        if len(self._body) > LIMIT:
+            self._body.clear()
+            self.lost(BrokenAnswer(f"The answer passes the limit of {LIMIT} bytes."))
 
     def complete(self) -> None:
         if not self.future.done():

@@ -1,0 +1,69 @@
+"""What one caller may see of others: no model outside its scopes, no answer of another tenant."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from tests.fakes.gateway import Gateway, StartGateway
+from tests.fakes.raw import Answer, once
+
+from penstock.faults.engine import Engine
+
+pytestmark = pytest.mark.asyncio
+
+ALICE, BOB = "authorization: Bearer sk-alice", "authorization: Bearer sk-bob"
+
+
+async def start(gateway: StartGateway, engine: Engine) -> Gateway:
+    def caller(name: str, scope: str) -> dict[str, object]:
+        digest = hashlib.sha256(f"sk-{name}".encode()).hexdigest()
+        return {"tenant": f"{name}-corp", "key_sha256": digest, "scopes": [scope]}
+
+    return await gateway(
+        {
+            "backends": {"first": {"kind": "vllm", "url": engine.url, "probe": "100ms"}},
+            "aliases": {
+                "shared": {"also": ["common"], "targets": [{"backends": ["first"], "model": "m"}]},
+                "secret": {"also": ["hidden"], "targets": [{"backends": ["first"], "model": "m"}]},
+            },
+            "callers": {"alice": caller("alice", "*"), "bob": caller("bob", "alias:shared")},
+        }
+    )
+
+
+async def test_lists_show_what_the_scopes_name(gateway: StartGateway, scripted_engine: Engine) -> None:
+    one = await start(gateway, scripted_engine)
+
+    async def names(path: str, key: str) -> set[str]:
+        page = (await once(one.url, path, None, key)).json()
+        return {str(card.get("id", card.get("name"))) for card in page.get("data", page.get("models"))}
+
+    for path in ("/v1/models", "/api/tags"):
+        assert {"shared", "common", "secret", "hidden"} <= {name.split(":")[0] for name in await names(path, ALICE)}
+        assert {name.split(":")[0] for name in await names(path, BOB)} == {"shared", "common"}
+    assert not {name for name in await names("/api/ps", BOB) if "secret" in name}
+    assert (await once(one.url, "/v1/models/hidden", None, BOB)).status == 403
+    assert (await once(one.url, "/api/show", {"model": "hidden"}, BOB)).status == 403
+    unknown = await once(one.url, "/v1/completions", {"model": "secre", "prompt": "a"}, BOB)
+    assert unknown.status == 404
+    assert b"shared" in unknown.body
+    assert b"secret" not in unknown.body
+
+
+async def test_an_answer_belongs_to_its_tenant(gateway: StartGateway, scripted_engine: Engine) -> None:
+    one = await start(gateway, scripted_engine)
+
+    async def ask(key: str, **fields: object) -> Answer:
+        return await once(one.url, "/v1/responses", {"model": "shared", "input": "a b", **fields}, key)
+
+    made = (await ask(ALICE)).json()["id"]
+    path = f"/v1/responses/{made}"
+    assert (await once(one.url, path, None, ALICE)).status == 200
+    asked = len(scripted_engine.requests)
+    assert (await once(one.url, path, None, BOB)).status == 404
+    assert (await once(one.url, path, None, BOB, method="DELETE")).status == 404
+    assert (await once(one.url, path + "/cancel", b"", BOB, method="POST")).status == 404
+    assert (await ask(BOB, previous_response_id=made)).status == 404
+    assert len(scripted_engine.requests) == asked
+    assert (await ask(ALICE, previous_response_id=made)).status == 200
