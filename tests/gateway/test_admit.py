@@ -156,26 +156,6 @@ def test_new_limits_let_waiting_requests_go() -> None:
     assert engines.started == tickets
 
 
-class Brief(Asking):
-    """A request that is over as soon as it has begun."""
-
-    def try_start(self) -> bool:
-        if started := super().try_start():
-            self.end()
-        return started
-
-
-def test_a_long_queue_of_brief_requests_goes_one_after_another() -> None:
-    one, engines = admission(queue=5000), Engines(0)
-    tickets = [Brief(one, engines) for _ in range(5000)]
-    for ticket in tickets:
-        one.enter(ticket)
-    engines.slots = 1
-    one.wake()
-    assert engines.started == tickets
-    assert (one.waiting, engines.busy) == (0, 0)
-
-
 SLOTS = {"a": 2, "b": 0, "c": 1}
 
 
