@@ -92,6 +92,11 @@ def test_a_line_for_people() -> None:
     assert line == "t 200 /v1/x m → gpu 3+4 tokens 250 ms fallback: 5xx broken"
 
 
+def test_a_line_for_people_stays_one_line() -> None:
+    (line,) = written(record(error="engine said\n2026 200 /forged"), as_json=False)
+    assert line.endswith("engine said 2026 200 /forged")
+
+
 def test_nothing_written_is_lost_at_the_end() -> None:
     lines = written(*(record(request=str(number)) for number in range(500)), as_json=True)
     assert [json.loads(line)["request"] for line in lines] == [str(number) for number in range(500)]

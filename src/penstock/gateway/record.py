@@ -124,13 +124,13 @@ class Records:
 
 
 def _line(record: Record) -> str:
-    """For people at a terminal."""
+    """For people at a terminal: one line, whatever an engine's error says."""
     return (
         f"{record.time} {record.status} {record.path} {record.alias or '-'} → {record.backend or '-'} "
         f"{record.prompt_tokens}+{record.completion_tokens} tokens {record.seconds * 1000:.0f} ms"
         f"{' fallback: ' + record.fallback if record.fallback else ''}"
         f"{' ' + record.outcome if record.outcome != 'answered' else ''}"
-        f"{' ' + record.error if record.error else ''}"
+        f"{' ' + ' '.join(record.error.split()) if record.error else ''}"
     )
 
 
