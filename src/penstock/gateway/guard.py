@@ -20,6 +20,7 @@ from penstock.protocols.table import face_of
 NEVER = float("inf")
 AHEAD = 8
 """Parsed requests that may wait behind the one being answered."""
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Guard(HttpToolsProtocol):
@@ -32,6 +33,8 @@ class Guard(HttpToolsProtocol):
     _head_size = 0
     """Bytes received since the head began: a bound while it is incomplete."""
     _in_head = True
+    _unsent = 0
+    """Bytes that waited for the client when the deadline passed last."""
     _serving: RequestResponseCycle | None = None
     """What uvicorn answers now; its own `cycle` is the newest, which may wait behind this one."""
     _final: tuple[PenstockError, bytes] | None = None
@@ -53,15 +56,25 @@ class Guard(HttpToolsProtocol):
                 self.deadline = time.monotonic() + self.line.limits.head
             self._head_size += len(data)
         try:
-            self.parser.feed_data(data)
+            self._feed(data)
         except httptools.HttpParserError as error:
             self._malformed(error)
             return
-        except httptools.HttpParserUpgrade:
-            self.refuse_connection(BadRequest("Upgrading the connection: no other protocol is spoken here."))
-            return
         if self._in_head and self._head_size > self.line.limits.headers:
             self.refuse_connection(self._too_large())
+
+    def _feed(self, data: bytes) -> None:
+        """Parse; an offer to upgrade, as Java's clients make with their first request, is not taken up."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                if self.parser.get_method() == b"CONNECT":
+                    self.refuse_connection(BadRequest("Opening a tunnel: no other protocol is spoken here."))
+                    return
+                data = data[offer.args[0] :]
+            else:
+                return
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, kept as uvicorn keeps it."""
@@ -88,6 +101,9 @@ class Guard(HttpToolsProtocol):
         # What was received may hold a piece of the body too; the lines themselves are only added up where it matters.
         if size > limit and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > limit:
             raise self._too_large()
+        if self.parser.should_upgrade() and any(name in _FRAMING for name, _ in self.headers):
+            # The parser takes what follows such a head for the other protocol, and would read the body as a request.
+            raise BadRequest("Upgrading the connection: no other protocol is spoken here.", hint="Ask with HTTP/1.1.")
         self.deadline = time.monotonic() + self.line.limits.upload
 
     def on_message_complete(self) -> None:
@@ -130,10 +146,14 @@ class Guard(HttpToolsProtocol):
         self.deadline = self.idle_since + self.line.limits.idle
 
     def expire(self) -> None:
-        """The deadline passed: nothing useful is coming."""
-        self.deadline = NEVER
+        """The deadline passed: nothing useful is coming. What is unsent may go as long as the client takes some of it."""
+        unsent = self.transport.get_write_buffer_size()
         if not self.transport.is_closing():
             self.transport.close()
+        elif unsent >= self._unsent:
+            self.transport.abort()
+        self._unsent = unsent
+        self.deadline = time.monotonic() + self.line.limits.idle
 
     def refuse_connection(self, error: PenstockError) -> None:
         """Refuse and close, after the answers to what came before."""
@@ -156,6 +176,7 @@ class Guard(HttpToolsProtocol):
             )
         )  # fmt: skip
         self.line.metrics.count("penstock_refused", error.code)
+        self.rest()
         self.transport.close()
 
     def _url(self) -> bytes:

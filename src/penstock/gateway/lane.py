@@ -92,7 +92,7 @@ class HotLane(Guard):
             return
         parsed.keep_alive = self.parser.should_keep_alive() and parsed.chunked
         parsed.whole = True
-        if not self.busy():
+        if not self.busy() and not self.flow.write_paused:
             self._begin(parsed)
         elif len(self._ahead) < AHEAD:
             self._ahead = (*self._ahead, parsed)
@@ -144,6 +144,10 @@ class HotLane(Guard):
         request.start(body, self)
 
     def _begin_next(self) -> None:
+        if self.flow.write_paused:
+            # The client has not taken its last answer yet: the next one would pile up behind it without a bound.
+            self.rest()
+            return
         first, self._ahead = self._ahead[0], self._ahead[1:]
         self._begin(first)
 
@@ -151,15 +155,16 @@ class HotLane(Guard):
         parsed, self._current = self._current, None
         self.server_state.total_requests += 1
         if parsed is None or not parsed.keep_alive:
+            self.rest()
             self.transport.close()
         elif self._ahead:
             self._begin_next()
         elif self._final is not None:
             self.say_final()
-        elif self._last_one or self.line.draining:
-            self.transport.close()
         else:
             self.rest()
+            if self._last_one or self.line.draining:
+                self.transport.close()
 
     def refuse_connection(self, error: PenstockError) -> None:
         """Refuse and close, after the answers to what came before."""
@@ -247,6 +252,8 @@ class HotLane(Guard):
         super().resume_writing()
         if self._current is not None and self._current.request is not None:
             self._current.request.resume()
+        elif self._ahead and self._current is None and not super().busy() and not self.transport.is_closing():
+            self._begin_next()
 
     def shutdown(self) -> None:
         """The server drains: finish what is being answered, close what is idle."""

@@ -1,0 +1,82 @@
+"""Clients that do not read: what waits for them is bounded, and so is for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from tests.fakes.gateway import Gateway, StartGateway
+from tests.fakes.raw import request
+from tests.gateway.site import chat
+
+from penstock.faults.engine import Engine
+from penstock.faults.script import HEALTHY, Script
+
+pytestmark = pytest.mark.asyncio
+
+SIZE = 16 * 1024 * 1024
+"""More than the kernel's buffers between two processes take."""
+
+
+async def start(gateway: StartGateway, engine: Engine, **limits: str) -> Gateway:
+    return await gateway(
+        {
+            "backends": {"first": {"kind": "vllm", "url": engine.url, "probe": "100ms"}},
+            "aliases": {"m": {"targets": [{"backends": ["first"], "model": "m"}]}},
+            "limits": limits,
+        }
+    )
+
+
+def large() -> Script:
+    return Script(body=json.dumps({"id": "x", "padding": "a" * SIZE}), content_type="application/json")
+
+
+def connected(url: str) -> socket.socket:
+    """A client whose own buffer is small."""
+    parts = urlsplit(url)
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect((parts.hostname, parts.port))
+    return client
+
+
+def held(client_port: int) -> bool:
+    """Whether the gateway's process still holds its end of the connection: an orphan of the kernel has inode 0."""
+    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        fields = line.split()
+        if int(fields[2].rpartition(":")[2], 16) == client_port:
+            return fields[9] != "0"
+    return False
+
+
+async def test_the_next_answer_waits_until_the_last_is_taken(gateway: StartGateway, scripted_engine: Engine) -> None:
+    one = await start(gateway, scripted_engine)
+    scripted_engine.script = large()
+    with connected(one.url) as client:
+        ask = request("/v1/chat/completions", chat())
+        await asyncio.to_thread(client.sendall, ask + ask)
+        await one.until("/stats", lambda page: page["backends"]["first"]["active"] == 0 and scripted_engine.requests)
+        scripted_engine.script = HEALTHY
+        await asyncio.to_thread(client.sendall, ask)
+        await one.until("/stats", lambda page: page["active_requests"] == 0)
+        assert len(scripted_engine.requests) == 1
+        received = 0
+        while received < SIZE:
+            received += len(await asyncio.to_thread(client.recv, 1 << 20))
+        await scripted_engine.seen(3)
+
+
+async def test_a_client_that_takes_nothing_is_dropped(gateway: StartGateway, scripted_engine: Engine) -> None:
+    one = await start(gateway, scripted_engine, idle="1s")
+    scripted_engine.script = large()
+    for headers in ((), ("connection: close",)):
+        with connected(one.url) as client:
+            await asyncio.to_thread(client.sendall, request("/v1/chat/completions", chat(), *headers))
+            mine = client.getsockname()[1]
+            assert held(mine)
+            await one.until("/livez", lambda _, port=mine: not held(port))  # type: ignore[misc]
