@@ -44,6 +44,10 @@ def test_whose_fault_a_status_is(status: int, message: str, kind: type[EngineFau
         assert fault.retry_after == 7
 
 
+def test_an_answer_that_the_engine_does_not_know_is_the_callers_affair() -> None:
+    assert answer.fault_of(404, "Response with id 'resp_1' not found.", "gpu", None) is None
+
+
 def test_a_refused_key_names_the_setting() -> None:
     fault = answer.fault_of(401, "invalid key sk-secret", "gpu", None)
     assert fault is not None

@@ -63,6 +63,21 @@ async def warmed(origin: Origin, peer: Peer) -> Link:
     return link
 
 
+async def test_a_connection_with_half_a_request_in_it_is_not_used_again(origin: Origin, peer: Peer) -> None:
+    told = Told()
+    origin.ask(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 33554432\r\n\r\n" + bytes(32 << 20), told)
+    link = await peer.link()
+    await link.send(OK)
+    assert (await told.end()).body == b"ok"
+    ask(origin)
+    assert await (await peer.link()).request() == ASK
+
+
+async def test_errors_show_no_password() -> None:
+    one = Origin("http://me:sesame@127.0.0.1:1/v", connect_timeout=LIMIT)
+    assert one.url == "http://127.0.0.1:1/v"
+
+
 async def again(origin: Origin, link: Link) -> None:
     """One more round trip on a connection of the pool."""
     told, _ = ask(origin)

@@ -33,6 +33,8 @@ _USUAL = (
 )
 """Exact content types of answers that are whole, and of streams: nearly every answer has one of these."""
 _STREAM_TYPES = {Wire.OPENAI: b"text/event-stream", Wire.OLLAMA: b"application/x-ndjson"}
+_UNKNOWN_ANSWER = "Response with id"
+"""How vLLM begins its 404 for a `previous_response_id` that it does not know: the caller's affair."""
 _LOAD_WORDS = ("out of memory", "requires more system memory", "unable to load", "failed to load")
 
 
@@ -47,7 +49,7 @@ class MissingRoute(EngineFault):
 def fault_of(status: int, message: str, backend: str, retry_after: int | None) -> EngineFault | None:
     """The backend's fault behind an error status; None where the caller is to blame and shall read it."""
     said = f"it answered {status}: {message[:500]}"
-    if status == 404:
+    if status == 404 and not message.startswith(_UNKNOWN_ANSWER):
         return NotLoaded(said) if "model" in message.lower() else MissingRoute(said)
     if status in {405, 501}:
         return MissingRoute(said)

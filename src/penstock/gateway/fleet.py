@@ -315,7 +315,10 @@ class Fleet:
 
 
 async def _retire(backend: Backend, limit: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limit):
-            await backend.idle()
-    await backend.stop()
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await backend.idle()
+    finally:
+        # Also when the gateway itself stops meanwhile: the fleet no longer knows this backend's process.
+        await backend.stop()

@@ -127,7 +127,8 @@ class Origin:
 
     def __init__(self, url: str, *, connect_timeout: float, loop: asyncio.AbstractEventLoop | None = None) -> None:
         parts = urlsplit(url)
-        self.url = url
+        self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        """As errors name it: without a user and a password."""
         self.host = parts.hostname or "127.0.0.1"
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
         self.prefix = parts.path.rstrip("/")
@@ -348,7 +349,10 @@ class _Connection(asyncio.Protocol):
 
     def _finish(self, exchange: Exchange) -> None:
         self._exchange = None
-        if self._keep and not self._transport.is_closing():
+        if self._transport.get_write_buffer_size():
+            # Answered before it had read all of the request: it may never read the rest, nor what would follow it.
+            self.drop()
+        elif self._keep and not self._transport.is_closing():
             # The last read may have brought more than the client could take: the next exchange must not inherit that.
             self._transport.resume_reading()
             self._reused = True
