@@ -98,6 +98,7 @@ class Gateway:
             servers.append(_Server(self._uvicorn(app.build_ops(line, peers), ops_lane), line, config, ops=True))
             tasks.append(asyncio.create_task(servers[1].serve(ops), name="serve metrics"))
         ticking = asyncio.create_task(_tick(line, servers), name="limits")
+        ticking.add_done_callback(lambda task: ended(task, self.stop))
         self.server = servers[0]
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
         try:
@@ -184,6 +185,13 @@ async def _up(server: _Server, task: asyncio.Task[None]) -> None:
         await asyncio.wait([task, listening], return_when=asyncio.FIRST_COMPLETED)
     finally:
         listening.cancel()
+
+
+def ended(ticking: asyncio.Task[None], stop: Callable[[], None]) -> None:
+    """Without the task that knows the limits every wait would be endless: better to drain, loudly, and be started anew."""
+    if not ticking.cancelled() and (error := ticking.exception()) is not None:
+        log.critical("limits are no longer watched, draining", exc_info=error)
+        stop()
 
 
 async def _tick(line: Line, servers: list[_Server]) -> None:
