@@ -11,7 +11,8 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,6 @@ class Site:
     gateway: Gateway
     replicas: dict[str, Engine]
     straight: Engine
-    webui: OpenWebUI
     page: Page
 
     def lines(self) -> list[dict[str, Any]]:
@@ -75,24 +75,33 @@ def program(*names: str) -> str:
     return found
 
 
+@asynccontextmanager
+async def visited(
+    ollama: str, openai: Sequence[str], folder: Path, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Page]:
+    """A fresh Open WebUI with these connections and settings, in a fresh browser."""
+    webui = await OpenWebUI.start(ollama, openai, folder, settings or {})
+    try:
+        browser = await Browser.start(program("chromium"), program("chromedriver"), folder)
+        try:
+            page = Page(browser, webui.url)
+            await page.welcome()
+            yield page
+        finally:
+            await browser.close()
+    finally:
+        await webui.stop()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    folder: Path = tmp_path_factory.mktemp("openwebui")
-    gateways = Gateways(folder, "hot")
+    gateways = Gateways(tmp_path_factory.mktemp("gateway"), "hot")
     async with Engine(["m"]) as one, Engine(["m"]) as two, Engine(["straight"]) as straight:
         replicas = {"one": one, "two": two}
         try:
             gateway = await gateways.start(config(replicas))
-            webui = await OpenWebUI.start(gateway.url, [gateway.url, straight.url], tmp_path_factory.mktemp("data"))
-            try:
-                browser = await Browser.start(program("chromium"), program("chromedriver"), folder)
-                try:
-                    page = Page(browser, webui.url)
-                    await page.welcome()
-                    yield Site(gateway, replicas, straight, webui, page)
-                finally:
-                    await browser.close()
-            finally:
-                await webui.stop()
+            folder = tmp_path_factory.mktemp("openwebui")
+            async with visited(gateway.url, [gateway.url, straight.url], folder) as page:
+                yield Site(gateway, replicas, straight, page)
         finally:
             await gateways.close()

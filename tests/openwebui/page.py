@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from tests.openwebui.browser import ENTER, Browser
+
+PICTURES = os.environ.get("PENSTOCK_PICTURES", "")
+"""A folder to keep pictures of the page in; none are taken where it is not set."""
 
 INPUT = "#chat-input"
 ANSWERS = "return [...document.querySelectorAll('.chat-assistant')].map(one => one.innerText.trim())"
@@ -34,9 +40,16 @@ class Page:
         await self.browser.open(self._url)
         await self.browser.find(INPUT)
         await self.browser.click("#model-selector-model-button")
+        await self.browser.find(f'[role=option][data-value="{model}"]')
+        await self.picture("open-webui-models")
         await self.browser.click(f'[role=option][data-value="{model}"]')
         chosen = "return document.querySelector('#model-selector-model-button').innerText.trim() == arguments[0]"
         await self.browser.until(chosen, model, what=f"{model} to be chosen")
+
+    async def picture(self, name: str) -> None:
+        """How the page looks now, for the documents."""
+        if PICTURES:
+            await self.browser.shot(Path(PICTURES) / f"{name}.png")
 
     async def say(self, text: str) -> None:
         """Send a message, as soon as the last answer is complete."""

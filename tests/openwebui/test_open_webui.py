@@ -1,16 +1,19 @@
 """What a person sees in a real Open WebUI, over its Ollama connection and over its OpenAI connection to the gateway.
 
-Open WebUI is as it comes: titles, tags and follow-up questions are generated, and its built-in tools are offered to the model.
+Open WebUI is as it comes: titles, tags and follow-up questions are generated, and its built-in tools are offered to the model. Only
+the last test turns the settings that docs/howto/open-webui.md names.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from models.guide.pairs import load_pairs
-from tests.openwebui.conftest import Site
+from tests.openwebui.conftest import Site, visited
 
+from penstock.faults.engine import Engine
 from penstock.gateway import route
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -33,6 +36,8 @@ async def test_the_guide_answers_word_for_word(site: Site, suffix: str, path: st
     for number, question in enumerate(QUESTIONS, start=1):
         await site.page.say(question)
         await site.page.shows(number, answers[question])
+    await site.page.complete()
+    await site.page.picture("open-webui-answers")
     await site.logged(before, path=path, alias="guide", backend="local", stream=True, status=200, finish="stop")
     # the chats, and whatever Open WebUI asks besides, were all answered
     assert {line["status"] for line in site.lines()[before:]} == {200}
@@ -109,3 +114,27 @@ async def test_a_conversation_stays_with_the_replica_of_its_id(site: Site, suffi
         if len(seen) == len(site.replicas):
             break
     assert seen == set(site.replicas)
+
+
+async def test_the_settings_that_the_howto_names(tmp_path: Path) -> None:
+    """One message is one request without tools, and the title comes from the task model."""
+    settings = {
+        "ENABLE_OLLAMA_API": "false",
+        "ENABLE_TAGS_GENERATION": "false",
+        "ENABLE_FOLLOW_UP_GENERATION": "false",
+        "TASK_MODEL_EXTERNAL": "small",
+        "DEFAULT_MODEL_METADATA": '{"capabilities": {"builtin_tools": false}}',
+    }
+    async with Engine(["large", "small"]) as engine, visited(engine.url, [engine.url], tmp_path, settings) as page:
+        await page.new_chat("large")
+        await page.say("nothing else")
+        await page.shows(1, "nothing else")
+        await engine.seen(2)
+        await page.say("nothing more")
+        await page.shows(2, "nothing more")
+        await page.complete()
+        asked = [json.loads(request.body) for request in engine.requests]
+    chats = [body for body in asked if body["model"] == "large"]
+    assert [body["messages"][-1]["content"] for body in chats] == ["nothing else", "nothing more"]
+    assert [body for body in chats if "tools" in body] == []
+    assert [body.get("stream", False) for body in asked if body["model"] == "small"] == [False]

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -50,7 +50,7 @@ class OpenWebUI:
         self.started_in = 0.0
 
     @classmethod
-    async def start(cls, ollama: str, openai: Sequence[str], folder: Path) -> Self:
+    async def start(cls, ollama: str, openai: Sequence[str], folder: Path, settings: Mapping[str, str]) -> Self:
         """A fresh one with an Ollama connection and OpenAI connections to these servers, once it answers /health."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -71,7 +71,7 @@ class OpenWebUI:
                 stdout=log,
                 stderr=log,
                 cwd=folder,
-                env={**os.environ, **SETTINGS, **connections},
+                env={**os.environ, **SETTINGS, **connections, **settings},
             )
         webui = cls(process, f"http://127.0.0.1:{port}", file)
         try:
