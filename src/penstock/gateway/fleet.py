@@ -261,22 +261,29 @@ class Fleet:
     def __init__(self, settings: config.Config) -> None:
         self._settings = settings
         self.backends: dict[str, Backend] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
         self.generation = 0
         """Grows whenever something changed that an order of candidates rests on."""
 
     async def start(self) -> None:
         """Start every backend and take a first look, so that the first request finds a known fleet."""
-        self._adopt(self._settings)
+        self._start_new(self._settings)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_LOOK):
                 await asyncio.gather(*(backend.seen.wait() for backend in self.backends.values()))
 
     async def stop(self) -> None:
-        """Stop every backend."""
+        """Stop every backend, those that a reload removed included."""
+        for task in self._retiring:
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
         await asyncio.gather(*(backend.stop() for backend in self.backends.values()))
 
-    async def reload(self, settings: config.Config) -> None:
-        """Take a new configuration: unchanged backends stay as they are, with their connections and breakers."""
+    def adopt(self, settings: config.Config) -> None:
+        """Take a new configuration: unchanged backends stay as they are, with their connections and breakers.
+
+        Those that are gone answer what they have begun, within the total limit, and stop.
+        """
         connect_changed = settings.limits.connect != self._settings.limits.connect
         gone = [
             self.backends.pop(name)
@@ -284,12 +291,14 @@ class Fleet:
             if connect_changed or settings.backends.get(name) != backend.settings
         ]
         self._settings = settings
-        self._adopt(settings)
+        self._start_new(settings)
         self._change()
         for backend in gone:
-            await _retire(backend, settings.limits.total)
+            retiring = asyncio.create_task(_retire(backend, settings.limits.total), name=f"retire {backend.name}")
+            self._retiring.add(retiring)
+            retiring.add_done_callback(self._retiring.discard)
 
-    def _adopt(self, settings: config.Config) -> None:
+    def _start_new(self, settings: config.Config) -> None:
         for name, one in settings.backends.items():
             if name not in self.backends:
                 self.backends[name] = Backend(name, one, settings.limits.connect, self._change)
@@ -315,10 +324,10 @@ class Fleet:
 
 
 async def _retire(backend: Backend, limit: float) -> None:
+    """Stop it once it carries nothing of ours, or the limit has passed, or the process ends."""
     try:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 await backend.idle()
     finally:
-        # Also when the gateway itself stops meanwhile: the fleet no longer knows this backend's process.
         await backend.stop()

@@ -68,6 +68,7 @@ class Gateway:
         self._source = source
         self._role = role
         self.config = config
+        self._reading = asyncio.Lock()
 
     async def run(self, sockets: list[socket.socket], ops: list[socket.socket]) -> None:
         """Serve until told to stop."""
@@ -162,6 +163,10 @@ class Gateway:
 
     async def reload(self) -> str:
         """Read the configuration again; keep the last good one and say why, where it cannot be used."""
+        async with self._reading:
+            return await self._reload()
+
+    async def _reload(self) -> str:
         try:
             loaded = await asyncio.to_thread(self._source)
             _check_fixed(self.config, loaded.config)
@@ -170,9 +175,8 @@ class Gateway:
             self.line.metrics.count("penstock_config_reloads", "refused")
             return error.sentence()
         self.config = loaded.config
-        retiring = self.line.fleet.reload(loaded.config)
+        self.line.fleet.adopt(loaded.config)
         self.line.adopt(loaded.config)
-        await retiring
         self.line.metrics.count("penstock_config_reloads", "done")
         log.info("configuration reloaded", aliases=list(loaded.config.aliases))
         return ""

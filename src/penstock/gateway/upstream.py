@@ -271,6 +271,10 @@ class _Connection(asyncio.Protocol):
             self._head += len(data)
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            # Not the engine's fault but ours, in a listener: loudly, and this connection is lost.
+            self._fail(BrokenAnswer(f"Reading the answer of {self._origin.url}: an error of the gateway itself"))
+            raise
         except httptools.HttpParserError as error:
             self._fail(BrokenAnswer(f"Reading the answer of {self._origin.url}: not HTTP ({error})"))
             return
