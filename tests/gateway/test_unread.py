@@ -60,7 +60,9 @@ async def test_the_next_answer_waits_until_the_last_is_taken(gateway: StartGatew
     with connected(one.url) as client:
         ask = request("/v1/chat/completions", chat())
         await asyncio.to_thread(client.sendall, ask + ask)
-        await one.until("/stats", lambda page: page["backends"]["first"]["active"] == 0 and scripted_engine.requests)
+        await one.until(
+            "/stats", lambda page: page["backends"]["first"]["active"] == 0 and bool(scripted_engine.requests)
+        )
         scripted_engine.script = HEALTHY
         await asyncio.to_thread(client.sendall, ask)
         await one.until("/stats", lambda page: page["active_requests"] == 0)
