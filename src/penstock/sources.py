@@ -144,7 +144,7 @@ def _unusable(what: str, mistakes: list[Mistake], origin: Mapping[Where, str]) -
         lines.append(f"{start}{dotted(mistake.path)}: {mistake.text}" if mistake.path else f"{start}{mistake.text}")
         names |= {place.removeprefix(ENVIRONMENT)} if place.startswith(ENVIRONMENT) else set()
     count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-    hint = "docs/reference/config.md lists every key; `penstock explain-config` shows what a file comes to."
+    hint = "docs/reference/config.md lists every key, and so does `penstock explain-config --schema`."
     if names:
         unset = " ".join(f"-u {name}" for name in sorted(names))
         hint = f"Set it otherwise, or leave it out for this command alone: env {unset} penstock …"

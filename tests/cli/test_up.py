@@ -91,6 +91,20 @@ def test_a_busy_port_names_who_answers_there(tmp_path: Path, guide_url: str) -> 
     assert done.out == ""
 
 
+def test_a_second_one_in_a_folder_touches_nothing(tmp_path: Path) -> None:
+    """The configuration and the log that lie there are those of the gateway that runs."""
+    with started(tmp_path, "up", "--model", "guide", "--port", "0", "--json") as process:
+        first_document(process)
+        before = {name: (tmp_path / "state" / name).read_bytes() for name in ("up.yaml", "up.log")}
+        done = run(tmp_path, "up", "--once", "--model", "guide", "--port", "0")
+        after = {name: (tmp_path / "state" / name).read_bytes() for name in before}
+    assert done.code == 2
+    assert f"Starting in {tmp_path}: a gateway (process " in done.err
+    assert "start this one in another folder" in done.err
+    assert after["up.yaml"] == before["up.yaml"]
+    assert after["up.log"].startswith(before["up.log"])
+
+
 def test_a_model_from_the_hub(tmp_path: Path) -> None:
     """A name on a hub is downloaded, checked and served under that name."""
     with serving(Hub("water/guide-GGUF", {"guide-q8_0.gguf": guide_file().read_bytes()})) as hub:

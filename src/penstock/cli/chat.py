@@ -65,11 +65,13 @@ def chat(
         out.print(Text(f"{talk.model} at {gateway.url}. {HELP}", "dim"))
     for line in _lines():
         if line in {"/quit", "/exit", "/bye"}:
-            return
+            break
         if line.startswith("/"):
             talk.command(line)
         elif line:
             talk.say(line)
+    if talk.failed and not sys.stdin.isatty():
+        raise typer.Exit(1)
 
 
 def _default_model(gateway: Gateway) -> str:
@@ -100,6 +102,8 @@ class _Talk:
 
     def __init__(self, gateway: Gateway, model: str) -> None:
         self.model = model
+        self.failed = False
+        """Whether a question got no whole answer."""
         self._gateway = gateway
         self._said: Messages = []
 
@@ -133,6 +137,7 @@ class _Talk:
         except PenstockError as error:
             out.file.write("\n" if shown else "")
             complain(error)
+            self.failed = True
             return
         out.file.write("\n")
         out.file.flush()

@@ -7,6 +7,9 @@ the environment, engines on this machine, the bundled model.
 from __future__ import annotations
 
 import os
+import socket
+import struct
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -44,9 +47,28 @@ def configured(model: str | None, port: int | None) -> Loaded:
     else:
         loaded = _embedded(model)
     config = _listening(loaded.config, port)
+    _refuse_second(Path(config.admin))
     for taken in bind((*config.listen, *config.listen_metrics), takeover=False):
         taken.close()
     return msgspec.structs.replace(loaded, config=config)
+
+
+def _refuse_second(admin: Path) -> None:
+    """A gateway that runs in this folder keeps its files: nothing is written over before this was asked."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(admin))
+        except OSError:
+            return
+        process = ""
+        if sys.platform == "linux":
+            pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            process = f" (process {pid})"
+    raise ConfigError(
+        f"Starting in {Path.cwd()}: a gateway{process} runs in this folder, its admin socket is {admin}.",
+        hint="Ask that one (`penstock models`), stop it, or start this one in another folder.",
+    )
 
 
 def write(config: Config) -> Path:

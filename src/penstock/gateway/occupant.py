@@ -29,7 +29,8 @@ def refuse_busy(address: Address) -> None:
                 hint = "Use an address of this machine, and a port above 1023 unless you may use the lower ones."
                 raise ConfigError(msg, hint=hint) from None
             msg = f"Listening on {address}: the port is busy. {occupant(address)}"
-            hint = f"Stop it, or choose another port, for example --port {_free_port(address.host)}."
+            free = _free_port(address.host)
+            hint = f"Stop it, or choose another port: `penstock up --port {free}`, or `listen` in penstock.yaml."
             raise ConfigError(msg, hint=hint) from None
 
 
