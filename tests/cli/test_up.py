@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import trustme
 from tests.cli.console import LIMIT, clean, first_document, run, started
 from tests.fakes.hub import Hub, serving
 
@@ -103,6 +104,25 @@ def test_a_second_one_in_a_folder_touches_nothing(tmp_path: Path) -> None:
     assert "start this one in another folder" in done.err
     assert after["up.yaml"] == before["up.yaml"]
     assert after["up.log"].startswith(before["up.log"])
+
+
+def test_a_certificate_that_is_not_trusted_is_told_at_once(tmp_path: Path) -> None:
+    """And with the name of what signed it, it is served over TLS."""
+    signer = trustme.CA()
+    signer.cert_pem.write_to_path(tmp_path / "ca.pem")
+    signer.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "own.pem")
+    (tmp_path / "penstock.yaml").write_text(
+        "tls: {cert: own.pem, key: own.pem}\n"
+        "backends: {local: {kind: embedded, model: guide}}\n"
+        "aliases: {guide: {targets: [{backends: [local], model: guide}]}}\n",
+        encoding="utf-8",
+    )
+    done = run(tmp_path, "up", "--once", "--port", "0")
+    assert done.code == 2
+    assert "its certificate is not trusted here" in done.err
+    assert "SSL_CERT_FILE" in done.err
+    done = run(tmp_path, "up", "--once", "--port", "0", env={"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
+    assert done.code == 0, done.err
 
 
 def test_a_model_from_the_hub(tmp_path: Path) -> None:

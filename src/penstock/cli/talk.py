@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -97,6 +98,12 @@ class Gateway:
                     connection.sock.settimeout(silence)
                 connection.request(method, parts.path + path, body, headers)
                 answer = connection.getresponse()
+            except ssl.SSLCertVerificationError as distrusted:
+                # No fault of the gateway's, and no waiting helps.
+                raise ConfigError(
+                    f"{method} {self.url}{path}: its certificate is not trusted here, {distrusted.verify_message}.",
+                    hint="Name the certificate, or the one that signed it: SSL_CERT_FILE=cert.pem penstock …",
+                ) from None
             except (OSError, http.client.HTTPException) as broken:
                 raise Unreachable(
                     f"{method} {self.url}{path}: {_cause(broken)}.",
