@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.engines.asking import WEATHER, Json, chat, get, post, without_blanks
+from tests.engines.asking import WEATHER, Json, chat, get, post, soon_over
 from tests.engines.servers import GUIDE, LLAMA, VllmServer
 
 CHAT = "/v1/chat/completions"
@@ -162,7 +162,7 @@ def test_a_choice_of_answers(vllm_generate: VllmServer) -> None:
 def test_a_tool_is_called(vllm_generate: VllmServer, guide: Path, choice: str | Json) -> None:
     """`required` ends with tool_calls, a named tool with stop, as OpenAI does."""
     fields: Json = {"model": GUIDE, "max_tokens": 96, "tools": [WEATHER], "tool_choice": choice}
-    asked = chat("Hello", **fields, logit_bias=without_blanks(guide))
+    asked = chat("Hello", **fields, logit_bias=soon_over(guide))
     answered = post(vllm_generate.port, CHAT, asked).json["choices"][0]
     assert answered["finish_reason"] == ("tool_calls" if choice == "required" else "stop")
     (call,) = answered["message"]["tool_calls"]
