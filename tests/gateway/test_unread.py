@@ -80,5 +80,6 @@ async def test_a_client_that_takes_nothing_is_dropped(gateway: StartGateway, scr
         with connected(one.url) as client:
             await asyncio.to_thread(client.sendall, request("/v1/chat/completions", chat(), *headers))
             mine = client.getsockname()[1]
-            assert held(mine)
+            # the kernel's connection becomes the gateway's when it is accepted
+            await one.until("/livez", lambda _, port=mine: held(port))  # type: ignore[misc]
             await one.until("/livez", lambda _, port=mine: not held(port))  # type: ignore[misc]
