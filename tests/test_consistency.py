@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from penstock.config import Alias, Backend, CallerEntry, Config, Target
-from penstock.consistency import RULES, mistakes_of
+from penstock.consistency import RULES, mistakes_of, unsendable_keys
 from penstock.shape import dotted
 from penstock.types import Kind
 
@@ -95,6 +95,32 @@ def test_without_callers_only_this_machine_may_reach_us() -> None:
 def test_each_rule_says_where_and_what(changes: dict[str, object], text: str) -> None:
     """X12, X16."""
     assert any(text in one for one in said(**changes)), said(**changes)
+
+
+def test_no_name_breaks_out_of_a_header() -> None:
+    """Backend, alias and model names stand in response heads: what is wrong is told as it is, and where."""
+    to = Target(backends=("gpu",), model="m\r\nx-admin: yes")
+    (told,) = said(aliases={"m": Alias(targets=(TO_VLLM, to))})
+    assert told.startswith(r"aliases.m.targets[1].model: 'm\r\nx-admin: yes' has control characters, or spaces around")
+    assert [one.partition(":")[0] for one in said(aliases={"m": Alias(targets=(TO_VLLM,), also=("n\n",))})] == [
+        "aliases.m.also[0]"
+    ]
+    for wrong in ("gpu\n", "gpu\r\nx: y", "gpu\0"):
+        (told,) = said(backends={"gpu": VLLM, wrong: VLLM})
+        assert repr(wrong) in told
+        assert told.isprintable()
+    for model in ("org/Model 7B Instruct", "modèle", "/models/a b.gguf"):
+        assert said(aliases={"m": Alias(targets=(Target(backends=("gpu",), model=model),))}) == []
+
+
+def test_a_key_that_cannot_stand_in_a_header_is_refused_without_being_shown() -> None:
+    config = msgspec.structs.replace(RIGHT, backends={"gpu": msgspec.structs.replace(VLLM, key_env="KEY")})
+    (mistake,) = unsendable_keys(config, {"KEY": "s3cret\n"})
+    assert dotted(mistake.path) == "backends.gpu.key_env"
+    assert "KEY has spaces, line ends" in mistake.text
+    assert "s3cret" not in mistake.text
+    assert not list(unsendable_keys(config, {"KEY": "sk-abc_1.=+/"}))
+    assert not list(unsendable_keys(config, {}))
 
 
 def test_origins_as_ollama_writes_them() -> None:

@@ -10,17 +10,27 @@ from collections.abc import Callable, Iterator, Mapping
 
 from penstock.address import parse_address, url_address
 from penstock.config import Config
-from penstock.shape import Mistake, nearest
+from penstock.shape import Mistake, Path, nearest
 from penstock.types import Kind
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MODEL_NAME = re.compile(r"[!-~]{1,256}")
+_KEY = re.compile(r"[!-~]*")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.*-]*://[!-.0-~]*")
 
 
 def mistakes_of(config: Config) -> list[Mistake]:
     """Everything that does not fit together."""
     return [mistake for rule in RULES for mistake in rule(config)]
+
+
+def unsendable_keys(config: Config, environ: Mapping[str, str]) -> Iterator[Mistake]:
+    """Keys that would break out of the header they are sent in; the key itself is never shown."""
+    for name, backend in config.backends.items():
+        key = environ.get(backend.key_env, "") if backend.key_env else ""
+        if not _KEY.fullmatch(key):
+            text = f"the key in {backend.key_env} has spaces, line ends or letters beyond ASCII; set it without them"
+            yield Mistake(("backends", name, "key_env"), text)
 
 
 def notes_of(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
@@ -41,12 +51,22 @@ def names_can_travel(config: Config) -> Iterator[Mistake]:
     for table, names in (("backends", config.backends), ("callers", config.callers)):
         for name in names:
             if not _NAME.fullmatch(name):
-                yield Mistake((table, name), "a name has letters, digits, dots, dashes and underscores, at most 64")
+                text = f"a name has letters, digits, dots, dashes and underscores, at most 64; {name!r} does not fit"
+                yield Mistake((table, name), text)
     for name, alias in config.aliases.items():
-        paths = [(("aliases", name), name), *((("aliases", name, "also", i), one) for i, one in enumerate(alias.also))]
-        for path, text in paths:
-            if not _MODEL_NAME.fullmatch(text):
-                yield Mistake(path, "a model name has no spaces and no letters beyond ASCII, at most 256")
+        also = [(("aliases", name, "also", index), one) for index, one in enumerate(alias.also)]
+        paths: list[tuple[Path, str]] = [(("aliases", name), name), *also]
+        for path, one in paths:
+            if not _MODEL_NAME.fullmatch(one):
+                text = f"a model name has no spaces and no letters beyond ASCII, at most 256; {one!r} does not fit"
+                yield Mistake(path, text)
+        for index, target in enumerate(alias.targets):
+            # What an engine calls its model is the engine's affair, as long as a header can say it.
+            if not target.model.isprintable() or target.model.strip() != target.model:
+                text = (
+                    f"{target.model!r} has control characters, or spaces around it; write the name as the engine does"
+                )
+                yield Mistake(("aliases", name, "targets", index, "model"), text)
 
 
 def backends_are_whole(config: Config) -> Iterator[Mistake]:
@@ -103,11 +123,11 @@ def names_are_unique(config: Config) -> Iterator[Mistake]:
         for index, other in enumerate(alias.also):
             if other in owner:
                 whose = "this alias itself" if owner[other] == name else f"the alias {owner[other]} already"
-                yield Mistake(("aliases", name, "also", index), f"'{other}' belongs to {whose}")
+                yield Mistake(("aliases", name, "also", index), f"{other!r} belongs to {whose}")
             owner.setdefault(other, name)
     if config.default is not None and config.default not in config.aliases:
         hint = nearest(config.default, list(config.aliases))
-        yield Mistake(("default",), f"'{config.default}' is no alias; {hint}")
+        yield Mistake(("default",), f"{config.default!r} is no alias; {hint}")
 
 
 def targets_lead_somewhere(config: Config) -> Iterator[Mistake]:
@@ -118,9 +138,9 @@ def targets_lead_somewhere(config: Config) -> Iterator[Mistake]:
             for place, backend in enumerate(target.backends):
                 if backend not in config.backends:
                     hint = nearest(backend, list(config.backends))
-                    yield Mistake((*where, place), f"'{backend}' is no backend; {hint}")
+                    yield Mistake((*where, place), f"{backend!r} is no backend; {hint}")
                 elif backend in target.backends[:place]:
-                    yield Mistake((*where, place), f"'{backend}' is given twice")
+                    yield Mistake((*where, place), f"{backend!r} is given twice")
             kinds = sorted({config.backends[one].kind.value for one in target.backends if one in config.backends})
             if len(kinds) > 1:
                 yield Mistake(where, f"mixes the kinds {' and '.join(kinds)}; a target's backends are of one kind")
@@ -146,16 +166,16 @@ def callers_are_distinct(config: Config) -> Iterator[Mistake]:
             where = ("callers", name, "scopes", index)
             kind, _, alias = scope.partition(":")
             if scope != "*" and kind != "alias":
-                yield Mistake(where, f"expects * or alias:NAME, not '{scope}'")
+                yield Mistake(where, f"expects * or alias:NAME, not {scope!r}")
             elif scope != "*" and alias not in config.aliases:
-                yield Mistake(where, f"'{alias}' is no alias; {nearest(alias, list(config.aliases))}")
+                yield Mistake(where, f"{alias!r} is no alias; {nearest(alias, list(config.aliases))}")
 
 
 def origins_are_origins(config: Config) -> Iterator[Mistake]:
     """An origin has a scheme and no path; `*` may stand for any part of it, as in Ollama."""
     for index, origin in enumerate(config.cors):
         if not _ORIGIN.fullmatch(origin):
-            yield Mistake(("cors", index), f"expects an origin such as https://chat.example or *, not '{origin}'")
+            yield Mistake(("cors", index), f"expects an origin such as https://chat.example or *, not {origin!r}")
 
 
 RULES: tuple[Callable[[Config], Iterator[Mistake]], ...] = (

@@ -43,7 +43,8 @@ def dotted(path: Path) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            name = part if re.fullmatch(r"[\w-]+", part) else f'"{part}"'
+            shown = part if part.isprintable() else repr(part)[1:-1]
+            name = part if re.fullmatch(r"[\w-]+", part) else f'"{shown}"'
             text += f".{name}" if text else name
     return text
 

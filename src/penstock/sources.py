@@ -15,7 +15,7 @@ import msgspec
 from penstock import environment
 from penstock.address import Address, parse_address
 from penstock.config import GUIDE, LISTEN, Config, Loaded
-from penstock.consistency import mistakes_of, notes_of
+from penstock.consistency import mistakes_of, notes_of, unsendable_keys
 from penstock.environment import Ask, Mapped
 from penstock.errors import ConfigError
 from penstock.shape import Mistake, Plain, check, dotted
@@ -125,7 +125,7 @@ def _finished(draft: _Draft, environ: Mapping[str, str], *, what: str) -> Loaded
     if mistakes:
         raise _unusable(what, mistakes, draft.origin)
     config = msgspec.convert(clean, Config)
-    mistakes = mistakes_of(config)
+    mistakes = [*mistakes_of(config), *unsendable_keys(config, environ)]
     if mistakes:
         raise _unusable(what, mistakes, draft.origin)
     leaves = _leaves(msgspec.to_builtins(config), ())
