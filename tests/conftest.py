@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from hypothesis import HealthCheck, settings
 from tests.fakes.fixtures import gateway, lane, ollama_double, openai_double, scripted_engine
 
@@ -11,3 +13,9 @@ __all__ = ["gateway", "lane", "ollama_double", "openai_double", "scripted_engine
 # printed with the blob that repeats them.
 settings.register_profile("penstock", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("penstock")
+
+# A shell without job control starts what it puts into the background with SIGINT ignored, nohup does so with SIGHUP, and
+# processes that the tests start would inherit it and never hear a Ctrl-C. A signal with a handler is reset when they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
