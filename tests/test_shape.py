@@ -33,6 +33,10 @@ class Tree(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     named: dict[str, Leaf] = {}
 
 
+LEAST: dict[str, Plain] = {
+    "backends": {"local": {"kind": "embedded"}},
+    "aliases": {"guide": {"targets": [{"backends": ["local"], "model": "guide"}]}},
+}
 SCALARS = (
     st.none()
     | st.booleans()
@@ -93,3 +97,20 @@ def test_paths_are_spelled_so_that_names_stay_whole() -> None:
 def test_the_nearest_name_or_all_of_them() -> None:
     assert nearest("ulr", ["kind", "url"]) == "did you mean 'url'?"
     assert nearest("zzz", ["kind", "url"]) == "known here: kind, url"
+
+
+def told(key: str, value: Plain) -> str:
+    _, ((path, text),) = check({**LEAST, key: value}, Config)
+    return f"{dotted(path)}: {text}"
+
+
+def test_what_may_stand_there_is_listed_once() -> None:
+    expected = "log.level: expects one of debug, error, info, warning, not"
+    assert told("log", {"level": "loud"}) == f"{expected} 'loud'"
+    assert told("log", {"level": "warn"}) == f"{expected} 'warn'; did you mean 'warning'?"
+
+
+def test_a_bare_port_is_taken_for_an_address_of_this_machine() -> None:
+    assert told("listen", 8000) == "listen: expects a list, for example [127.0.0.1:8000], not 8000"
+    assert told("listen", 70000) == "listen: expects a list, for example [127.0.0.1:8000], not 70000"
+    assert told("listen", "0.0.0.0:80") == "listen: expects a list, for example [0.0.0.0:80], not '0.0.0.0:80'"

@@ -51,8 +51,12 @@ def dotted(path: Path) -> str:
 
 def nearest(name: str, known: list[str]) -> str:
     """A sentence that names the nearest of the known names, or all of them."""
+    return _near_miss(name, known) or f"known here: {', '.join(known)}"
+
+
+def _near_miss(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
+    return f"did you mean '{close[0]}'?" if close else ""
 
 
 def check(data: Plain, kind: type[msgspec.Struct]) -> tuple[Plain, list[Mistake]]:
@@ -123,7 +127,8 @@ class _Walk:
 
     def _list(self, kind: inspect.VarTupleType, data: Plain, path: Path) -> Plain:
         if not isinstance(data, list):
-            raise self._wrong(path, f"expects a list, for example [{_bare(data)}], not {_told(data)}")
+            example = _example(kind.item_type, data)
+            raise self._wrong(path, f"expects a list, for example [{example}], not {_told(data)}")
         self._length(len(data), kind.min_length, path)
         return [self.value(kind.item_type, value, (*path, index)) for index, value in enumerate(data)]
 
@@ -138,8 +143,9 @@ class _Walk:
         if isinstance(kind, inspect.StrType) and isinstance(data, bool | int | float):
             raise self._wrong(path, f"expects text; put {told} in quotes")
         choices = _choices(kind)
-        hint = f"; {nearest(data, choices)}" if isinstance(data, str) and choices else ""
-        raise self._wrong(path, f"expects {expected or _expected(kind)}, not {told}{hint}")
+        # All choices are in what is expected already; only a near miss says more.
+        hint = _near_miss(data, choices) if isinstance(data, str) else ""
+        raise self._wrong(path, f"expects {expected or _expected(kind)}, not {told}{hint and f'; {hint}'}")
 
     def _unit(self, unit: str, data: Plain, path: Path) -> Plain:
         if data is None:
@@ -241,5 +247,9 @@ def _told(data: Plain) -> str:
     return repr(data if len(repr(data)) <= _SHOWN else f"{str(data)[:_SHOWN]}…")
 
 
-def _bare(data: Plain) -> str:
+def _example(item: inspect.Type, data: Plain) -> str:
+    """An entry of the list that was perhaps meant: a bare port is an address of this machine."""
+    unit = (item.extra or {}).get("unit") if isinstance(item, inspect.Metadata) else None
+    if unit == "address" and isinstance(data, int) and not isinstance(data, bool):
+        return f"127.0.0.1:{data}" if 0 <= data <= 65535 else "127.0.0.1:8000"
     return "…" if isinstance(data, dict | list) else str(data)[:_SHOWN]
