@@ -1,4 +1,4 @@
-"""Durations and sizes: every spelling people use, and back."""
+"""Durations, sizes and shares: every spelling people use, and back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.units import seconds, seconds_text, size, size_text
+from penstock.units import seconds, seconds_text, share, share_text, size, size_text
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,22 @@ def test_every_duration_reads_back(value: float) -> None:
 @given(st.integers(min_value=1, max_value=2**50))
 def test_every_size_reads_back(value: int) -> None:
     assert size(size_text(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("10%", 0.1), ("7%", 0.07), ("0.5 %", 0.005), ("100%", 1), ("0%", 0), (0.25, 0.25), (1, 1)]
+)
+def test_shares(text: str | float, value: float) -> None:
+    assert share(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "10", "%", "-1%", "101%", "ten%", 10, -0.1, 1.01, float("nan"), float("inf")])
+def test_what_is_no_share(text: str | float) -> None:
+    with pytest.raises(ValueError, match="a share"):
+        share(text)
+
+
+@given(st.floats(min_value=0, max_value=1, allow_nan=False))
+def test_every_share_reads_back(value: float) -> None:
+    text = share_text(value)
+    assert (share(text) if text.endswith("%") else float(text)) == value

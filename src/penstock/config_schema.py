@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect
 
 from penstock.config import Config
-from penstock.units import seconds_text, size_text
+from penstock.units import seconds_text, share_text, size_text
 
 TITLE = "penstock.yaml"
 
@@ -83,7 +83,7 @@ def _unwrapped(kind: inspect.Type) -> tuple[inspect.Type, str, str]:
     return kind, unit, meaning
 
 
-_UNITS = {"duration": "duration", "size": "size", "url": "URL", "address": "address"}
+_UNITS = {"duration": "duration", "size": "size", "share": "share", "url": "URL", "address": "address"}
 _TYPES: dict[type[inspect.Type], str] = {
     inspect.BoolType: "true, false",
     inspect.IntType: "whole number",
@@ -112,4 +112,6 @@ def _default(field: inspect.Field, unit: str) -> str:
         return f"`{seconds_text(value)}`"
     if unit == "size" and isinstance(value, int):
         return f"`{size_text(value)}`"
+    if unit == "share" and isinstance(value, float):
+        return f"`{share_text(value)}`"
     return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"

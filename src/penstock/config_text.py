@@ -5,6 +5,7 @@ Pure. The difference between the two is secrets: a file needs them whole, a scre
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,7 +14,7 @@ from msgspec import inspect
 
 from penstock.config import Config
 from penstock.shape import Plain
-from penstock.units import seconds_text, size_text
+from penstock.units import seconds_text, share_text, size_text
 
 
 def as_yaml(config: Config) -> str:
@@ -57,6 +58,13 @@ def without_password(url: str) -> str:
     return url.replace(f":{parts.password}@", ":…@", 1)
 
 
+_SPELLED: dict[str, Callable[[float], str]] = {
+    "duration": seconds_text,
+    "size": lambda value: size_text(int(value)),
+    "share": share_text,
+}
+
+
 def _spelled(kind: inspect.Type, value: object) -> Plain:
     """Numbers with a unit as people write them; everything else as it is."""
     unit = ""
@@ -73,10 +81,8 @@ def _spelled(kind: inspect.Type, value: object) -> Plain:
         return {str(name): _spelled(kind.value_type, one) for name, one in value.items()}
     if isinstance(kind, inspect.VarTupleType) and isinstance(value, list | tuple):
         return [_spelled(kind.item_type, one) for one in value]
-    if unit == "duration" and isinstance(value, int | float):
-        return seconds_text(value)
-    if unit == "size" and isinstance(value, int):
-        return size_text(value)
+    if unit in _SPELLED and isinstance(value, int | float):
+        return _SPELLED[unit](value)
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"{value!r} has no place in a configuration")

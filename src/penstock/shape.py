@@ -16,7 +16,7 @@ import msgspec
 from msgspec import inspect
 
 from penstock.address import base_url, parse_address
-from penstock.units import seconds, size
+from penstock.units import seconds, share, size
 
 Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
 Path: TypeAlias = "tuple[str | int, ...]"
@@ -173,6 +173,12 @@ def _size(data: Plain) -> Plain:
     return size(data)
 
 
+def _share(data: Plain) -> Plain:
+    if isinstance(data, bool) or not isinstance(data, int | float | str):
+        raise ValueError("a share such as 10%, 0.5% or 0.1")  # noqa: TRY004 - one kind of error for a wrong value
+    return share(data)
+
+
 def _url(data: Plain) -> Plain:
     return base_url(data if isinstance(data, str) else "")
 
@@ -184,6 +190,7 @@ def _address(data: Plain) -> Plain:
 _UNITS: dict[str, Callable[[Plain], Plain]] = {
     "duration": _duration,
     "size": _size,
+    "share": _share,
     "url": _url,
     "address": _address,
 }

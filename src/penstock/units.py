@@ -1,6 +1,6 @@
-"""Durations and sizes as people write them: `500ms`, `1m30s`, `32MiB`; and back again.
+"""Durations, sizes and shares as people write them: `500ms`, `1m30s`, `32MiB`, `10%`; and back again.
 
-Pure text to number and number to text. A bare number is already in the tree's own unit: seconds or bytes.
+Pure text to number and number to text. A bare number is already in the tree's own unit: seconds, bytes, or parts of one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ SIZES = {
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|KB|MB|GB|KiB|MiB|GiB)")
+_SHARE = re.compile(r"(\d+(?:\.\d+)?) ?%")
 
 
 def seconds(value: float | str) -> float:
@@ -49,6 +50,18 @@ def size(value: int | str) -> int:
     return int(exact)
 
 
+def share(value: float | str) -> float:
+    """From 0 to 1, of `10%`, `0.5%` or a plain number from 0 to 1; ValueError says what is expected."""
+    match = _SHARE.fullmatch(value) if isinstance(value, str) else None
+    if isinstance(value, str) and not match:
+        raise ValueError("a share such as 10%, 0.5% or 0.1")
+    # Rounded, so that 7% is 0.07 and not the nearest neighbour of it.
+    found = round(float(match[1]) / 100, 12) if match else float(value)
+    if not 0 <= found <= 1:
+        raise ValueError("a share from 0% to 100%, or a number from 0 to 1")
+    return found
+
+
 def seconds_text(value: float) -> str:
     """The shortest spelling that `seconds` reads back as the same value."""
     for unit in ("h", "m", "s"):
@@ -65,3 +78,9 @@ def size_text(value: int) -> str:
         if value and value % SIZES[unit] == 0:
             return f"{value // SIZES[unit]}{unit}"
     return f"{value}B"
+
+
+def share_text(value: float) -> str:
+    """The shortest spelling that `share` reads back as the same value."""
+    spelled = f"{value * 100:.10f}".rstrip("0").rstrip(".") + "%"
+    return spelled if share(spelled) == value else str(value)
