@@ -50,6 +50,10 @@ class PenstockError(Exception):
         """Message and hint as one line for a protocol that has a single field for both."""
         return f"{self.message} {self.hint}" if self.hint else self.message
 
+    def report(self) -> str:
+        """What was attempted and what to try, as lines for a person who started us."""
+        return f"error: {self.message}\n" + (f"try: {self.hint}\n" if self.hint else "")
+
 
 class ConfigError(PenstockError):
     """A configuration that cannot be used."""

@@ -1,6 +1,7 @@
 """`python -m penstock.gateway --config FILE`: one gateway process, without the command line's comforts.
 
-Prints `{"listen": [...]}` once it serves; errors go to stderr and the status is 2.
+Prints `{"listen": [...]}` once it serves; errors go to stderr in the form of the command line, and the status is 2 for
+what cannot be used as it is configured, 1 for what failed.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import os
 import sys
 from pathlib import Path
 
-from penstock.config import Config, Loaded
-from penstock.errors import PenstockError
+from penstock.config import Loaded
+from penstock.errors import ConfigError, PenstockError
 from penstock.gateway.discover import models
-from penstock.gateway.workers import run
+from penstock.gateway.workers import UNUSABLE, run
 from penstock.sources import load
+
+FAILED = 1
 
 
 def main() -> int:
@@ -30,11 +33,10 @@ def main() -> int:
 
     try:
         loaded = source()
-        config: Config = loaded.config
-        return run(config, source=source, worker=options.worker, takeover=options.takeover, announce=True)
+        return run(loaded.config, source=source, worker=options.worker, takeover=options.takeover, announce=True)
     except PenstockError as error:
-        sys.stderr.write(f"{error.message}\n{error.hint}\n")
-        return 2
+        sys.stderr.write(error.report())
+        return UNUSABLE if isinstance(error, ConfigError) else FAILED
 
 
 if __name__ == "__main__":

@@ -183,12 +183,14 @@ class Gateway:
 
 
 async def _up(server: _Server, task: asyncio.Task[None]) -> None:
-    """Until it listens, or has failed to."""
+    """Until it listens; raises what kept it from that."""
     listening = asyncio.create_task(server.up.wait(), name="listening")
     try:
         await asyncio.wait([task, listening], return_when=asyncio.FIRST_COMPLETED)
     finally:
         listening.cancel()
+    if task.done():
+        task.result()
 
 
 def ended(ticking: asyncio.Task[None], stop: Callable[[], None]) -> None:

@@ -17,7 +17,7 @@ from types import FrameType
 import structlog
 
 from penstock.config import Config
-from penstock.gateway import logs
+from penstock.gateway import listen, logs
 from penstock.gateway.server import Role, Source, serve
 
 log = structlog.stdlib.get_logger("penstock.workers")
@@ -26,14 +26,22 @@ POLL = 0.2
 FIRST_REST = 0.5
 LONGEST_REST = 30.0
 STEADY = 60.0
+UNUSABLE = 2
+"""Exit status of a gateway process that cannot start as it is configured: starting it again changes nothing."""
 
 
 def run(config: Config, *, source: Source, worker: int = -1, takeover: bool = False, announce: bool = False) -> int:
     """Serve with as many workers as the configuration says; blocks, returns the exit status."""
+    if config.tls:
+        listen.check_certificate(config.tls)
     if config.workers == 1 or worker >= 0:
         role = Role(worker=max(worker, 0), takeover=takeover, announce=announce and worker <= 0)
         return serve(config, source=source, role=role)
     logs.configure(config.log)
+    if not takeover:
+        # The workers share their ports with each other, so they would with anybody: who else is there is told once, here.
+        for sock in listen.bind((*config.listen, *config.listen_metrics), takeover=False):
+            sock.close()
     return _Watch(config, takeover=takeover).run()
 
 
@@ -43,6 +51,7 @@ class _Worker:
         self._rest = FIRST_REST
         self._due = 0.0
         self._began = time.monotonic()
+        self._again = False
         self.process = self._start(takeover=takeover)
 
     def _start(self, *, takeover: bool) -> subprocess.Popen[bytes]:
@@ -57,6 +66,11 @@ class _Worker:
         ]
         return subprocess.Popen([*command, "--takeover"] if takeover else command)  # noqa: S603 - our own module
 
+    @property
+    def unusable(self) -> bool:
+        """Whether its first start failed by what is configured; later the others serve on with what they have."""
+        return not self._again and self.process.poll() == UNUSABLE
+
     def look(self, now: float) -> None:
         """Start it again, after a pause, when it has died."""
         status = self.process.poll()
@@ -69,6 +83,7 @@ class _Worker:
             self._rest = min(self._rest * 2, LONGEST_REST)
         elif now >= self._due:
             self._due = 0.0
+            self._again = True
             self._began = now
             self.process = self._start(takeover=False)
 
@@ -96,6 +111,9 @@ class _Watch:
         self._workers = [_Worker(number, self._takeover) for number in range(self._config.workers)]
         while not self._stopping:
             time.sleep(POLL)
+            if any(worker.unusable for worker in self._workers):
+                self._end()
+                return UNUSABLE
             for worker in self._workers:
                 worker.look(time.monotonic())
         return self._end()
