@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from penstock.config import Alias, Backend, CallerEntry, Config, Target
-from penstock.consistency import RULES, mistakes_of, unsendable_keys
+from penstock.config import Alias, Backend, CallerEntry, Config, Shadow, Target
+from penstock.consistency import RULES, mistakes_of, notes_of, unsendable_keys
 from penstock.shape import dotted
 from penstock.types import Kind
 
@@ -95,6 +95,35 @@ def test_without_callers_only_this_machine_may_reach_us() -> None:
 def test_each_rule_says_where_and_what(changes: dict[str, object], text: str) -> None:
     """X12, X16."""
     assert any(text in one for one in said(**changes)), said(**changes)
+
+
+def shadowed(*backends: str, model: str = "m") -> Config:
+    shadow = Shadow(backends=backends, model=model, share=0.1)
+    return msgspec.structs.replace(RIGHT, aliases={"m": Alias(targets=(TO_VLLM,), shadow=shadow)})
+
+
+def test_a_shadow_leads_somewhere() -> None:
+    """S3.25."""
+
+    def mistakes(config: Config) -> list[str]:
+        return [f"{dotted(path)}: {text}" for path, text in mistakes_of(config)]
+
+    assert mistakes(shadowed("spare")) == []
+    assert mistakes(shadowed("spar")) == ["aliases.m.shadow.backends[0]: 'spar' is no backend; did you mean 'spare'?"]
+    assert mistakes(shadowed("gpu", "gpu")) == ["aliases.m.shadow.backends[1]: 'gpu' is given twice"]
+    assert mistakes(shadowed("gpu", "spare")) == [
+        "aliases.m.shadow.backends: mixes the kinds ollama and vllm; a shadow's backends are of one kind"
+    ]
+    (told,) = mistakes(shadowed("spare", model="m\n"))
+    assert told.startswith("aliases.m.shadow.model: 'm\\n' has control characters")
+
+
+def test_notes_on_shadows() -> None:
+    assert list(notes_of(shadowed("spare"), {})) == []
+    assert list(notes_of(shadowed("gpu", model="other"), {})) == [
+        "backend spare is in no alias' targets: it is never asked"
+    ]
+    assert any("compared with themselves" in note for note in notes_of(shadowed("gpu"), {}))
 
 
 def test_no_name_breaks_out_of_a_header() -> None:

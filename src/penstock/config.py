@@ -1,7 +1,7 @@
 """The configuration: one frozen tree, in the words of penstock.yaml.
 
-Durations are seconds and sizes are bytes here, whatever spelling the file used. Only nouns live in this file: where
-values come from is sources.py, what must fit together is consistency.py. Nothing here may do I/O.
+Durations are seconds, sizes are bytes and shares are parts of one here, whatever spelling the file used. Only nouns live
+in this file: where values come from is sources.py, what must fit together is consistency.py. Nothing here may do I/O.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from msgspec import Meta
 from penstock.types import Kind
 
 _DURATION = {"pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"}
+_SHARE = {"pattern": r"^[0-9]+(\.[0-9]+)? ?%$"}
 _SIZE = {"pattern": r"^[0-9]+(\.[0-9]+)? ?(B|KB|MB|GB|KiB|MiB|GiB)$"}
 
 Seconds = Annotated[float, Meta(gt=0, extra={"unit": "duration"}, extra_json_schema=_DURATION)]
 Bytes = Annotated[int, Meta(gt=0, extra={"unit": "size"}, extra_json_schema=_SIZE)]
+Share = Annotated[float, Meta(ge=0, le=1, extra={"unit": "share"}, extra_json_schema=_SHARE)]
 Url = Annotated[str, Meta(extra={"unit": "url"})]
 ListenAddress = Annotated[str, Meta(extra={"unit": "address"})]
 Count = Annotated[int, Meta(ge=0)]
@@ -68,6 +70,23 @@ class Target(Noun, frozen=True, kw_only=True):
     model: Annotated[str, Meta(min_length=1, description="The model name asked of them.")]
 
 
+class Shadow(Noun, frozen=True, kw_only=True):
+    """A second target that is sent a share of an alias' requests, whose answers no caller ever sees."""
+
+    backends: Annotated[tuple[str, ...], Meta(min_length=1, description="Names of backends, all of one kind.")]
+    model: Annotated[str, Meta(min_length=1, description="The model name asked of them.")]
+    share: Annotated[Share, Meta(description="Of the alias' requests, chosen by their ids.")]
+    slots: Annotated[
+        AtLeastOne, Meta(description="Copies under way at the same time in one process; more are skipped and counted.")
+    ] = 4
+    total: Annotated[Seconds | None, Meta(description="For one copy; the alias' own total where not given.")] = None
+    keep: Annotated[
+        Literal["digest", "text"],
+        Meta(description="What a pair keeps: figures and digests, or prompts and answers as well."),
+    ] = "digest"
+    pairs: Annotated[AtLeastOne, Meta(description="Pairs kept of this alias; the oldest go first.")] = 1000
+
+
 class Alias(Noun, frozen=True, kw_only=True):
     """A model name that clients ask for."""
 
@@ -82,6 +101,7 @@ class Alias(Noun, frozen=True, kw_only=True):
     slots: Annotated[Count, Meta(description="Requests at the same time; 0 sets no limit of its own.")] = 0
     first_token: Annotated[Seconds | None, Meta(description="Instead of limits.first_token, for this alias.")] = None
     total: Annotated[Seconds | None, Meta(description="Instead of limits.total, for this alias.")] = None
+    shadow: Shadow | None = None
 
 
 class Limits(Noun, frozen=True, kw_only=True):

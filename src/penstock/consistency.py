@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from penstock.address import parse_address, url_address
-from penstock.config import Config
+from penstock.config import Alias, Config, Shadow, Target
 from penstock.shape import Mistake, Path, nearest
 from penstock.types import Kind
 
@@ -35,7 +35,7 @@ def unsendable_keys(config: Config, environ: Mapping[str, str]) -> Iterator[Mist
 
 def notes_of(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
     """What is allowed and yet perhaps not meant."""
-    used = {name for alias in config.aliases.values() for target in alias.targets for name in target.backends}
+    used = {one for alias in config.aliases.values() for _, group in _groups(alias) for one in group.backends}
     for name, backend in config.backends.items():
         if name not in used:
             yield f"backend {name} is in no alias' targets: it is never asked"
@@ -44,6 +44,11 @@ def notes_of(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
     for name, alias in config.aliases.items():
         if alias.fallback == "never" and len(alias.targets) > 1:
             yield f"alias {name}: `fallback: never` leaves every target but the first unused"
+        shadow = alias.shadow
+        if shadow is not None and any(
+            target.model == shadow.model and set(target.backends) & set(shadow.backends) for target in alias.targets
+        ):
+            yield f"alias {name}: its shadow asks a backend and a model that its targets ask too: they are compared with themselves"
 
 
 def names_can_travel(config: Config) -> Iterator[Mistake]:
@@ -60,13 +65,13 @@ def names_can_travel(config: Config) -> Iterator[Mistake]:
             if not _MODEL_NAME.fullmatch(one):
                 text = f"a model name has no spaces and no letters beyond ASCII, at most 256; {one!r} does not fit"
                 yield Mistake(path, text)
-        for index, target in enumerate(alias.targets):
+        for place, target in _groups(alias):
             # What an engine calls its model is the engine's affair, as long as a header can say it.
             if not target.model.isprintable() or target.model.strip() != target.model:
                 text = (
                     f"{target.model!r} has control characters, or spaces around it; write the name as the engine does"
                 )
-                yield Mistake(("aliases", name, "targets", index, "model"), text)
+                yield Mistake(("aliases", name, *place, "model"), text)
 
 
 def backends_are_whole(config: Config) -> Iterator[Mistake]:
@@ -131,19 +136,31 @@ def names_are_unique(config: Config) -> Iterator[Mistake]:
 
 
 def targets_lead_somewhere(config: Config) -> Iterator[Mistake]:
-    """The backends of a target exist, once each, and speak one protocol."""
+    """The backends of a target, and of a shadow, exist, once each, and speak one protocol."""
     for name, alias in config.aliases.items():
-        for index, target in enumerate(alias.targets):
-            where = ("aliases", name, "targets", index, "backends")
-            for place, backend in enumerate(target.backends):
-                if backend not in config.backends:
-                    hint = nearest(backend, list(config.backends))
-                    yield Mistake((*where, place), f"{backend!r} is no backend; {hint}")
-                elif backend in target.backends[:place]:
-                    yield Mistake((*where, place), f"{backend!r} is given twice")
-            kinds = sorted({config.backends[one].kind.value for one in target.backends if one in config.backends})
-            if len(kinds) > 1:
-                yield Mistake(where, f"mixes the kinds {' and '.join(kinds)}; a target's backends are of one kind")
+        for place, group in _groups(alias):
+            yield from _group_mistakes(config, ("aliases", name, *place, "backends"), group.backends)
+
+
+def _groups(alias: Alias) -> Iterator[tuple[Path, Target | Shadow]]:
+    """Every group of backends that an alias asks, and where it stands."""
+    for index, target in enumerate(alias.targets):
+        yield ("targets", index), target
+    if alias.shadow is not None:
+        yield ("shadow",), alias.shadow
+
+
+def _group_mistakes(config: Config, where: Path, backends: tuple[str, ...]) -> Iterator[Mistake]:
+    for place, backend in enumerate(backends):
+        if backend not in config.backends:
+            hint = nearest(backend, list(config.backends))
+            yield Mistake((*where, place), f"'{backend}' is no backend; {hint}")
+        elif backend in backends[:place]:
+            yield Mistake((*where, place), f"'{backend}' is given twice")
+    kinds = sorted({config.backends[one].kind.value for one in backends if one in config.backends})
+    if len(kinds) > 1:
+        whose = "a shadow's" if "shadow" in where[2:] else "a target's"
+        yield Mistake(where, f"mixes the kinds {' and '.join(kinds)}; {whose} backends are of one kind")
 
 
 def midstream_is_available(config: Config) -> Iterator[Mistake]:
