@@ -30,13 +30,13 @@ class Places:
     def put_answers(self, places: list[tuple[str, str]]) -> None:
         """Remember the backend of each answer id; where that is impossible, say so and go on."""
         try:
-            self._open().put_answers(places)
+            self.store().put_answers(places)
         except ConfigError as error:
             log.warning("answers are remembered in memory alone", problem=error.sentence())
 
     def answer_backend(self, answer: str) -> str | None:
         """The backend that made an answer, if it is remembered."""
-        return self._open().answer_backend(answer)
+        return self.store().answer_backend(answer)
 
     def close(self) -> None:
         """Close what was opened."""
@@ -45,7 +45,8 @@ class Places:
                 self._store.close()
                 self._store = None
 
-    def _open(self) -> Store:
+    def store(self) -> Store:
+        """The whole database, for parts that keep something else there."""
         with self._lock:
             if self._store is None:
                 from penstock.state.store import Store  # noqa: PLC0415 - 12 MB that most gateways never need

@@ -29,4 +29,17 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
         down=("DROP INDEX answers_made", "DROP TABLE answers"),
     ),
+    Migration(
+        2,
+        "what operators change of an alias' path, and what they did",
+        up=(
+            "CREATE TABLE switches (alias VARCHAR(300) PRIMARY KEY, revision INTEGER NOT NULL, body TEXT NOT NULL)",
+            (
+                "CREATE TABLE events (id VARCHAR(40) PRIMARY KEY, made FLOAT NOT NULL, what VARCHAR(40) NOT NULL,"
+                " alias VARCHAR(300) NOT NULL, who VARCHAR(200) NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL)"
+            ),
+            "CREATE INDEX events_alias ON events (alias, id)",
+        ),
+        down=("DROP INDEX events_alias", "DROP TABLE events", "DROP TABLE switches"),
+    ),
 )

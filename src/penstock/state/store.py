@@ -100,7 +100,7 @@ class Store:
         """Remember the backend of each answer id."""
         now = time.time()
         rows = [{"id": answer[:200], "backend": backend, "made": now} for answer, backend in places]
-        with self._begin("Writing where answers live") as connection:
+        with self.begin("Writing where answers live") as connection:
             connection.execute(
                 text(
                     "INSERT INTO answers (id, backend, made) VALUES (:id, :backend, :made)"
@@ -112,12 +112,13 @@ class Store:
 
     def answer_backend(self, answer: str) -> str | None:
         """The backend that made an answer, if it is remembered."""
-        with self._begin("Looking up where an answer lives") as connection:
+        with self.begin("Looking up where an answer lives") as connection:
             row = connection.execute(text("SELECT backend FROM answers WHERE id = :id"), {"id": answer[:200]}).first()
         return str(row[0]) if row is not None else None
 
     @contextmanager
-    def _begin(self, doing: str) -> Iterator[Connection]:
+    def begin(self, doing: str) -> Iterator[Connection]:
+        """One transaction for the functions beside this file; `doing` begins the error of one that fails."""
         try:
             with self._engine.begin() as connection:
                 yield connection
