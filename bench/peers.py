@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 from bench import machine
@@ -134,6 +135,10 @@ def vllm_router(site: Site) -> Launch:
     return Launch(tuple(argv))
 
 
+def uvloop_relay(site: Site) -> Launch:
+    return Launch((sys.executable, str(HERE / "relay.py"), str(site.port), str(site.engine)))
+
+
 CONFIG = """
 listen: [127.0.0.1:{port}]
 http: {http}
@@ -176,6 +181,10 @@ def _router_version() -> str:
     return found[0].name.removeprefix("vllm_router-").removesuffix(".dist-info") if found else ""
 
 
+def _uvloop_version() -> str:
+    return metadata.version("uvloop")
+
+
 def _penstock_version() -> str:
     return machine.first_line([str(PENSTOCK), "version"])
 
@@ -185,6 +194,7 @@ UP = "run `make install`"
 FLOOR = "nginx"
 AGAIN = "nginx again"
 ROUTER_NAME = "vllm-router"
+RELAY = "uvloop relay"
 OURS = "penstock"
 REFERENCE = "penstock asgi"
 
@@ -196,6 +206,7 @@ PEERS: dict[str, Peer] = {
         Peer(AGAIN, "nginx", INSTALL, _nginx_version, nginx, control=True),
         Peer("haproxy", "haproxy", INSTALL, _haproxy_version, haproxy),
         Peer(ROUTER_NAME, ROUTER, INSTALL, _router_version, vllm_router),
+        Peer(RELAY, sys.executable, UP, _uvloop_version, uvloop_relay),
         Peer(OURS, PENSTOCK, UP, _penstock_version, penstock("hot")),
         Peer(REFERENCE, PENSTOCK, UP, _penstock_version, penstock("asgi")),
     )
