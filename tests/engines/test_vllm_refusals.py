@@ -68,6 +68,10 @@ def test_more_tokens_asked_for_than_the_context_holds(vllm_generate: VllmServer)
     assert error["message"].startswith(f"max_tokens={CONTEXT + 1} cannot be greater than max_model_len={CONTEXT}.")
 
 
+def test_a_limit_that_only_does_not_fit_beside_the_prompt_is_cut(vllm_generate: VllmServer) -> None:
+    assert post(vllm_generate.port, CHAT, chat("Hello", model=GUIDE, max_tokens=CONTEXT)).status == 200
+
+
 @pytest.mark.parametrize(
     ("body", "param", "kind"),
     [

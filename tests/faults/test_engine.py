@@ -114,7 +114,12 @@ async def test_messages(scripted_engine: Engine) -> None:
         ({"model": "nope", "messages": []}, 404, "The model `nope` does not exist. Valid aliases: m."),
         ({"model": "m", "messages": "x"}, 400, "Input should be a valid list"),
         ({"model": "m"}, 400, "Field required"),
-        ({**ASK, "max_tokens": 99_999}, 400, "maximum context length is 4096 tokens"),
+        ({**ASK, "max_tokens": 4097}, 400, "max_tokens=4097 cannot be greater than max_model_len=4096."),
+        ({**ASK, "max_completion_tokens": 9999}, 400, "max_completion_tokens=9999 cannot be greater than"),
+        ({**ASK, "max_tokens": 0}, 400, "max_tokens must be at least 1, got 0."),
+        ({**ASK, "temperature": "warm"}, 400, "'type': 'float_parsing', 'loc': 'body.temperature'"),
+        ({**ASK, "messages": [{"role": "user", "content": 5}]}, 400, "'loc': 'body.messages.0.content'"),
+        ({**ASK, "tools": [{"function": {}}]}, 400, "'type': 'missing', 'loc': 'body.tools.0.function.name'"),
         ({"model": "m", "messages": [{"role": "user", "content": "a " * 5000}]}, 400, "maximum context length"),
     ],
 )
@@ -122,6 +127,73 @@ async def test_refusals(scripted_engine: Engine, ask: object, status: int, words
     answer = await once(scripted_engine.url, "/v1/chat/completions", ask)
     assert answer.status == status
     assert words in answer.error
+
+
+async def test_a_limit_beside_a_long_prompt_is_cut_to_what_fits(scripted_engine: Engine) -> None:
+    """As vLLM does: a limit is refused only where it passes the window by itself."""
+    scripted_engine.models["m"] = Model("m", 10)
+    scripted_engine.script = Script(count=20)
+    answer = (await once(scripted_engine.url, "/v1/chat/completions", {**ASK, "max_tokens": 10})).json()
+    assert answer["usage"] == {"prompt_tokens": 4, "completion_tokens": 6, "total_tokens": 10}
+    assert answer["choices"][0]["finish_reason"] == "length"
+
+
+ROUTES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {
+        "messages": HELLO,
+        "tools": TOOLS,
+        "tool_choice": "auto",
+        "stop": "x",
+        "max_completion_tokens": 5,
+        "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "array"}}},
+        "stream": False,
+    },
+    "/v1/completions": {"prompt": "a", "stream_options": None, "structured_outputs": None, "logprobs": 1},
+    "/v1/messages": {"messages": HELLO, "max_tokens": 5, "system": "a", "tools": [], "tool_choice": {"type": "auto"}},
+    "/v1/messages/count_tokens": {"messages": HELLO},
+    "/v1/responses": {"input": "a", "instructions": "b", "tools": [], "previous_response_id": None, "store": True},
+    "/v1/embeddings": {"input": "a", "dimensions": 4, "encoding_format": "float"},
+    "/score": {"text_1": "a", "text_2": ["a", "b"], "queries": "a", "documents": "b"},
+    "/rerank": {"query": "a", "documents": ["a", "b"], "top_n": 1},
+    "/tokenize": {"prompt": "a", "return_token_strs": True},
+    "/detokenize": {"tokens": [1]},
+}
+ODD: tuple[Any, ...] = (
+    1967.0,
+    1.5,
+    -1,
+    10**12,
+    True,
+    "x",
+    "5",
+    None,
+    [],
+    [1],
+    [[]],
+    ["x"],
+    [{}],
+    {},
+    {"type": 1},
+    [None],
+)
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_no_type_leaves_a_client_waiting(scripted_engine: Engine, path: str) -> None:
+    """Whatever stands in a field, there is an answer; stopping the engine raises what would have broken it."""
+    for field in ROUTES[path]:
+        for value in ODD:
+            answer = await once(scripted_engine.url, path, {"model": "m", **ROUTES[path], field: value})
+            assert answer.status in {200, 400, 404}, (field, value, answer.body)
+
+
+async def test_a_number_is_read_as_pydantic_reads_it(scripted_engine: Engine) -> None:
+    ask = {"model": "m", "query": "a", "documents": ["a", "b"]}
+    for value in (1, 1.0, "1"):
+        answer = await once(scripted_engine.url, "/rerank", {**ask, "top_n": value})
+        assert len(answer.json()["results"]) == 1
+    refused = await once(scripted_engine.url, "/rerank", {**ask, "top_n": 1.5})
+    assert (refused.status, "'loc': 'body.top_n'" in refused.error) == (400, True)
 
 
 async def test_condition(scripted_engine: Engine) -> None:

@@ -12,18 +12,6 @@ from penstock.faults.words import split
 
 Body = Mapping[str, Any]
 
-_KINDS: dict[str, tuple[tuple[type, ...], str, str]] = {
-    "model": ((str,), "string_type", "Input should be a valid string"),
-    "messages": ((list,), "list_type", "Input should be a valid list"),
-    "stream": ((bool,), "bool_type", "Input should be a valid boolean"),
-    "stream_options": ((dict,), "model_type", "Input should be a valid dictionary or instance of StreamOptions"),
-    "temperature": ((int, float), "float_type", "Input should be a valid number"),
-    "top_p": ((int, float), "float_type", "Input should be a valid number"),
-    "max_tokens": ((int,), "int_type", "Input should be a valid integer"),
-    "max_completion_tokens": ((int,), "int_type", "Input should be a valid integer"),
-    "tools": ((list,), "list_type", "Input should be a valid list"),
-}
-
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """One request, whatever protocol it came in."""
@@ -36,6 +24,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     last: str = ""
     """The last user message's text: what a default script echoes."""
     limit: int | None = None
+    limit_name: str = "max_tokens"
+    """What the request called it."""
     offered: dict[str, object] = {}
     """Functions offered, name → parameters schema."""
     forced: str | None = None
@@ -58,15 +48,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 def decode(raw: bytes) -> Body:
     """The JSON object of a request body, refused in vLLM's words where it is none."""
     try:
-        body = msgspec.json.decode(raw)
+        body: Body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise wrong_type("0", "json_invalid", "JSON decode error", str(error)) from error
     if not isinstance(body, dict):
         raise wrong_type("", "model_attributes_type", "Input should be a valid dictionary", body)
-    for field, (types, kind, words) in _KINDS.items():
-        value = body.get(field)
-        if value is not None and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
-            raise wrong_type(field, kind, words, value)
     return body
 
 
@@ -88,13 +74,15 @@ def chat(body: Body) -> Asked:
     offered = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in body.get("tools") or ()}
     options = body.get("stream_options") or {}
     last = messages[-1] if messages else {}
+    limit_name = "max_tokens" if body.get("max_completion_tokens") is None else "max_completion_tokens"
     return Asked(
         model=body.get("model", ""),
         stream=bool(body.get("stream")),
         include_usage=bool(options.get("include_usage")),
         prompt="\n".join(f"{message.get('role')}: {text_of(message.get('content'))}" for message in messages),
         last=last_user(messages),
-        limit=body.get("max_completion_tokens") or body.get("max_tokens"),
+        limit=body.get(limit_name),
+        limit_name=limit_name,
         offered={} if choice == "none" else offered,
         forced=_forced(choice),
         resulted=last.get("role") == "tool",
@@ -117,7 +105,7 @@ def completion(body: Body) -> Asked:
         include_usage=bool(options.get("include_usage")),
         prompt=text,
         last=text,
-        limit=body.get("max_tokens", 16),
+        limit=16 if body.get("max_tokens") is None else body["max_tokens"],
         schema=_schema(body),
         stop=_stop(body.get("stop")),
         ids=bool(body.get("return_token_ids")),
@@ -130,7 +118,9 @@ def messages_api(body: Body) -> Asked:
     conversation = body["messages"]
     choice = body.get("tool_choice") or {}
     blocks = conversation[-1].get("content") if conversation else ""
-    resulted = isinstance(blocks, list) and any(block.get("type") == "tool_result" for block in blocks)
+    resulted = isinstance(blocks, list) and any(
+        isinstance(block, Mapping) and block.get("type") == "tool_result" for block in blocks
+    )
     return Asked(
         model=body.get("model", ""),
         stream=bool(body.get("stream")),
@@ -155,6 +145,7 @@ def responses(body: Body) -> Asked:
         prompt="\n".join([body.get("instructions") or "", *(text_of(turn.get("content")) for turn in turns)]),
         last=last_user(turns),
         limit=body.get("max_output_tokens"),
+        limit_name="max_output_tokens",
         offered={tool["name"]: tool.get("parameters", {}) for tool in body.get("tools") or () if "name" in tool},
         resulted=bool(turns) and turns[-1].get("type") == "function_call_output",
     )
@@ -178,7 +169,7 @@ def text_of(content: object) -> str:
 
 def _forced(choice: object) -> str | None:
     if isinstance(choice, Mapping):
-        name = choice.get("function", {}).get("name")
+        name = (choice.get("function") or {}).get("name")
         return str(name) if name else None
     return "*" if choice == "required" else None
 
@@ -188,7 +179,11 @@ def _schema(body: Body) -> object:
     if form.get("type") == "json_object":
         return True
     if form.get("type") == "json_schema":
-        return form["json_schema"].get("schema", {})
+        if not form.get("json_schema"):
+            raise Refused(
+                400, "response_format.type is json_schema, but json_schema is not given.", param="json_schema"
+            )
+        return form["json_schema"].get("schema") or {}
     outputs = body.get("structured_outputs") or {}
     return outputs.get("json")
 

@@ -21,9 +21,10 @@ from penstock.faults.condition import Gauges, Model
 from penstock.faults.flavour import VLLM, Flavour
 from penstock.faults.play import play, refuse
 from penstock.faults.record import Journal, Received
-from penstock.faults.refused import Refused, too_long, too_much, unknown_model
+from penstock.faults.refused import Refused, too_little, too_long, too_much, unknown_model
 from penstock.faults.reply import JSON, Reply
 from penstock.faults.script import HEALTHY, Script, parse
+from penstock.faults.shapes import typed
 from penstock.faults.spoken import speak
 from penstock.faults.wire import Exchange, Server
 from penstock.faults.words import Vocabulary
@@ -144,9 +145,9 @@ class Engine(Journal):
             raise Refused(405, "Method Not Allowed", kind="Method Not Allowed")
         if path in {"/v1/audio/transcriptions", "/v1/audio/translations"}:
             fields = pooling.form(request.body, request.header("content-type") or "")
-            self._model(fields.get("model", b"").decode())
+            self._model(fields.get("model", b"").decode("utf-8", "replace"))
             return pooling.transcription(fields)
-        body = reading.decode(request.body)
+        body = typed(path, reading.decode(request.body))
         self.flavour.check(path, body)
         model = self._model(body.get("model") or "")
         pool = self._pools.get(path.removeprefix("/v1").removeprefix("/v2"))
@@ -161,8 +162,7 @@ class Engine(Journal):
             "/v1/messages": reading.messages_api,
             "/v1/responses": reading.responses,
         }[path]
-        asked = read(body)
-        _fit(asked, model.window)
+        asked = _fitting(read(body), model.window)
         spoken = speak(script, asked)
         self._vocabulary.encode(piece.text for piece in spoken.pieces)
         self._prompted += len(asked.prompt_tokens)
@@ -233,12 +233,17 @@ class Engine(Journal):
         return msgspec.json.encode(pages[path])
 
 
-def _fit(asked: Asked, window: int) -> None:
-    tokens = len(asked.prompt_tokens)
+def _fitting(asked: Asked, window: int) -> Asked:
+    """With its limit cut to what the window has beside the prompt; refused is only what passes the window by itself."""
+    limit, tokens = asked.limit, len(asked.prompt_tokens)
+    if limit is not None and limit > window:
+        raise too_much(window, limit, asked.limit_name)
     if tokens >= window:
         raise too_long(window, tokens)
-    if asked.limit is not None and tokens + asked.limit > window:
-        raise too_much(window, tokens, asked.limit)
+    if limit is not None and limit < 1:
+        raise too_little(limit)
+    room = window - tokens
+    return msgspec.structs.replace(asked, limit=room if limit is None else min(limit, room))
 
 
 if __name__ == "__main__":

@@ -12,11 +12,13 @@ from typing import Any
 import msgspec
 
 from penstock.faults.asked import Body, need, text_of
-from penstock.faults.refused import Refused
+from penstock.faults.refused import Refused, wrong_type
 from penstock.faults.reply import Reply
 from penstock.faults.words import Vocabulary, split, vector
 
 Shape = dict[str, object]
+_LARGEST = 4096
+"""Numbers in a vector, at most."""
 
 
 def _texts(value: object, vocabulary: Vocabulary) -> list[str]:
@@ -26,8 +28,14 @@ def _texts(value: object, vocabulary: Vocabulary) -> list[str]:
     if isinstance(value, list) and value and all(isinstance(item, int) for item in value):
         return [vocabulary.decode(value)]
     if isinstance(value, list):
-        return [item if isinstance(item, str) else vocabulary.decode(item) for item in value]
-    raise Refused(400, f"1 validation error:\n  {{'type': 'string_type', 'input': {value!r}}}", kind="Bad Request")
+        return [item if isinstance(item, str) else vocabulary.decode(_ids(item)) for item in value]
+    raise wrong_type("input", "string_type", "Input should be a valid string", value)
+
+
+def _ids(item: object) -> list[int]:
+    if not isinstance(item, list):
+        raise wrong_type("input", "list_type", "Input should be a valid list", item)
+    return item
 
 
 def _reply(shape: Shape, tokens: int = 1) -> Reply:
@@ -38,7 +46,12 @@ def embeddings(body: Body, number: int, vocabulary: Vocabulary, size: int) -> Re
     need(body, "input")
     texts = _texts(body["input"], vocabulary)
     count = sum(len(split(text)) for text in texts)
-    size = body.get("dimensions") or size
+    wanted = body.get("dimensions") or size
+    if not 0 < wanted <= _LARGEST:
+        raise Refused(
+            400, f"dimensions must be greater than 0 and at most {_LARGEST}, got {wanted}.", param="dimensions"
+        )
+    size = wanted
     vectors: list[Any] = [vector(text, size) for text in texts]
     if body.get("encoding_format") == "base64":
         vectors = [base64.b64encode(struct.pack(f"<{size}f", *values)).decode() for values in vectors]
@@ -92,6 +105,8 @@ def score(body: Body, number: int) -> Reply:
 def rerank(body: Body, number: int) -> Reply:
     need(body, "query", "documents")
     query, documents = body["query"], body["documents"]
+    if body.get("top_n", 0) < 0:
+        raise wrong_type("top_n", "greater_than_equal", "Input should be greater than or equal to 0", body["top_n"])
     ranked = sorted(enumerate(documents), key=lambda pair: -_likeness(query, pair[1]))
     count = sum(len(split(text)) for text in [query, *documents])
     return _reply(

@@ -48,12 +48,14 @@ def too_long(window: int, tokens: int) -> Refused:
     return Refused(400, words, param="input_tokens")
 
 
-def too_much(window: int, tokens: int, limit: int) -> Refused:
-    words = (
-        f"'max_tokens' or 'max_completion_tokens' is too large: {limit}. This model's maximum context length is {window} "
-        f"tokens and your request has {tokens} input tokens ({limit} > {window} - {tokens})."
-    )
-    return Refused(400, words, param="max_tokens")
+def too_much(window: int, limit: int, name: str) -> Refused:
+    """More than the whole window; what merely does not fit beside the prompt is cut to what does."""
+    words = f"{name}={limit} cannot be greater than max_model_len={window}. Please request fewer output tokens."
+    return Refused(400, words, param=name)
+
+
+def too_little(limit: int) -> Refused:
+    return Refused(400, f"max_tokens must be at least 1, got {limit}.", param="max_tokens")
 
 
 def wrong_type(field: str, kind: str, words: str, value: object) -> Refused:

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from penstock.faults.asked import Asked
+from penstock.faults.refused import Refused
 from penstock.faults.script import Script, ToolUse
 from penstock.faults.words import sample, split
 
@@ -62,8 +63,16 @@ def _tools(script: Script, asked: Asked) -> tuple[ToolUse, ...]:
     if asked.forced is None:
         return ()
     name = next(iter(asked.offered)) if asked.forced == "*" else asked.forced
-    arguments = msgspec.json.encode(sample(asked.offered.get(name, {}))).decode()
+    arguments = msgspec.json.encode(_made_up(asked.offered.get(name, {}))).decode()
     return (ToolUse(name=name, arguments=arguments),)
+
+
+def _made_up(schema: object) -> object:
+    """A value for the client's schema, which may be none: vLLM's compiler refuses those."""
+    try:
+        return sample(schema)
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+        raise Refused(400, f"Failed to compile the grammar: {error!r}.") from error
 
 
 def _call(index: int, tool: ToolUse) -> list[Piece]:
@@ -79,7 +88,7 @@ def _tokens(script: Script, asked: Asked) -> list[str]:
     if script.tokens is not None:
         tokens = list(script.tokens)
     elif asked.schema is not None:
-        value = {"answer": asked.last} if asked.schema is True else sample(asked.schema)
+        value = {"answer": asked.last} if asked.schema is True else _made_up(asked.schema)
         tokens = split(msgspec.json.encode(value).decode())
     else:
         tokens = split(asked.last) or ["(nothing", " was", " said)"]

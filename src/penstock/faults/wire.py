@@ -219,7 +219,13 @@ class Link(asyncio.Protocol):
             await self._arrived.wait()
             while self._waiting:
                 self.current = Exchange(self, self._waiting.popleft())
-                await self._server.answer(self.current)
+                try:
+                    await self._server.answer(self.current)
+                except Exception as mistake:
+                    # Ours, not the script's: whoever waits for the answer sees an end, and whoever stops us sees it.
+                    self._server.mistakes.append(mistake)
+                    self.reset()
+                    raise
                 self.current.complete = True
                 self.current = None
             self._arrived.clear()
@@ -233,6 +239,7 @@ class Server:
         self.left = left
         self.links: set[Link] = set()
         self.accepted = 0
+        self.mistakes: list[Exception] = []
         self._requests = 0
         self._listener: asyncio.Server | None = None
 
@@ -247,7 +254,7 @@ class Server:
         return bound
 
     async def stop(self) -> None:
-        """Reset every connection, as a killed process would, and wait for what ran on it."""
+        """Reset every connection, as a killed process would, and wait for what ran on it; raises what broke answering."""
         if self._listener is not None:
             self._listener.close()
         open_links = list(self.links)
@@ -258,6 +265,8 @@ class Server:
         if self._listener is not None:
             await self._listener.wait_closed()
             self._listener = None
+        if self.mistakes:
+            raise self.mistakes.pop()
 
     def close_idle(self) -> int:
         """FIN to every connection that is answering nothing, as vLLM does after five seconds; how many."""

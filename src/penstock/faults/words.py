@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+_ITEMS = 64
+"""Entries of a made-up list, whatever the schema asks for."""
 _TOKEN = re.compile(r"\s*\S+|\s+")
 
 _PLAIN: dict[str, object] = {"string": "text", "integer": 1, "number": 1.5, "boolean": True, "null": None}
@@ -60,7 +62,7 @@ def _of_type(schema: Mapping[str, Any], depth: int) -> object:
     if isinstance(kind, Sequence) and not isinstance(kind, str):
         kind = kind[0] if kind else "object"
     if kind == "array":
-        return [sample(schema.get("items", {}), depth + 1)] * max(1, int(schema.get("minItems", 1)))
+        return [sample(schema.get("items", {}), depth + 1)] * max(1, min(int(schema.get("minItems", 1)), _ITEMS))
     if kind in _PLAIN:
         return schema.get("minimum", _PLAIN[kind])
     properties = schema.get("properties", {})
