@@ -42,4 +42,16 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
         down=("DROP INDEX events_alias", "DROP TABLE events", "DROP TABLE switches"),
     ),
+    Migration(
+        3,
+        "pairs of answers that shadows leave behind",
+        up=(
+            (
+                "CREATE TABLE pairs (id VARCHAR(40) PRIMARY KEY, alias VARCHAR(300) NOT NULL, tenant VARCHAR(200) NOT NULL,"
+                " made FLOAT NOT NULL, body TEXT NOT NULL)"
+            ),
+            "CREATE INDEX pairs_alias ON pairs (alias, id)",
+        ),
+        down=("DROP INDEX pairs_alias", "DROP TABLE pairs"),
+    ),
 )
