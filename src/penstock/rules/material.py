@@ -1,0 +1,187 @@
+"""What a set of files comes to: the nouns that rules look at. Frozen values, no reading and no judging here."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+
+import msgspec
+
+from penstock.rules.finding import Evidence
+
+
+class Noun(msgspec.Struct, frozen=True, kw_only=True):
+    """What they have in common: frozen, named fields."""
+
+
+class Word(Noun, frozen=True, kw_only=True):
+    """One word of a command, as written, without its quotes."""
+
+    text: str
+    at: Evidence
+
+
+class Setting(Noun, frozen=True, kw_only=True):
+    """A name in some environment and its value as written."""
+
+    name: str
+    value: str
+    at: Evidence
+
+
+class Command(Noun, frozen=True, kw_only=True):
+    """One simple command of a shell."""
+
+    words: tuple[Word, ...]
+    settings: tuple[Setting, ...] = ()
+    """Set for this command alone, in front of it."""
+    known: tuple[Setting, ...] = ()
+    """Assigned earlier in the same script."""
+    redirected: tuple[Word, ...] = ()
+    """Files that it is sent to or read from."""
+    at: Evidence
+
+
+class Port(Noun, frozen=True, kw_only=True):
+    """A port of a container and where the host publishes it."""
+
+    container: str
+    host: str = ""
+    address: str = ""
+    """The host address it is published on; empty: all of them."""
+    published: bool = True
+    at: Evidence
+
+
+class Service(Noun, frozen=True, kw_only=True):
+    """A container as compose, Kubernetes or `docker run` starts it."""
+
+    name: str
+    kind: str
+    at: Evidence
+    image: str = ""
+    dockerfile: str = ""
+    entrypoint: tuple[Word, ...] = ()
+    arguments: tuple[Word, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    env_files: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
+    links: bool = False
+    """Kubernetes tells this container about every Service by environment names."""
+
+
+class Recipe(Noun, frozen=True, kw_only=True):
+    """A Dockerfile."""
+
+    name: str
+    base: Evidence | None = None
+    image: str = ""
+    settings: tuple[Setting, ...] = ()
+    exposed: tuple[Word, ...] = ()
+    entrypoint: tuple[Word, ...] = ()
+    arguments: tuple[Word, ...] = ()
+    runs: tuple[Command, ...] = ()
+    at: Evidence
+
+
+class Script(Noun, frozen=True, kw_only=True):
+    """A shell script, or a block of shell in a document."""
+
+    name: str
+    commands: tuple[Command, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    lines: tuple[Evidence, ...] = ()
+    """Every line that is not empty, comments included."""
+
+
+class EnvFile(Noun, frozen=True, kw_only=True):
+    """`NAME=value` lines."""
+
+    name: str
+    settings: tuple[Setting, ...] = ()
+
+
+class ClusterService(Noun, frozen=True, kw_only=True):
+    """A Kubernetes Service: a name in the cluster's DNS and, unless told otherwise, in every container's environment."""
+
+    name: str
+    type: str
+    at: Evidence
+
+
+class Value(Noun, frozen=True, kw_only=True):
+    """A scalar of a YAML file that is neither compose nor Kubernetes: Helm values, Ansible variables."""
+
+    path: str
+    """Keys and indices joined by dots."""
+    text: str
+    at: Evidence
+
+
+class FlagList(Noun, frozen=True, kw_only=True):
+    """A list of `--options` in such a file, and the comments that stand by."""
+
+    path: str
+    words: tuple[Word, ...]
+
+
+class Scrape(Noun, frozen=True, kw_only=True):
+    """An address that something fetches a page from: a Prometheus target, or a URL given to curl."""
+
+    host: str
+    port: str
+    path: str
+    at: Evidence
+
+
+class Module(Noun, frozen=True, kw_only=True):
+    """Python code."""
+
+    name: str
+    tree: ast.Module
+    lines: tuple[Evidence, ...]
+    """Every line, in order."""
+
+    def at(self, node: ast.AST) -> Evidence:
+        """The line on which a node begins."""
+        return self.lines[min(getattr(node, "lineno", 1), len(self.lines)) - 1]
+
+
+class Document(Noun, frozen=True, kw_only=True):
+    """Prose, line by line, without its blocks of code."""
+
+    name: str
+    lines: tuple[Evidence, ...] = ()
+
+
+class Requirement(Noun, frozen=True, kw_only=True):
+    """One line of a requirements file."""
+
+    text: str
+    at: Evidence
+
+
+class Material(Noun, frozen=True, kw_only=True):
+    """Everything that was read, files side by side."""
+
+    services: tuple[Service, ...] = ()
+    recipes: tuple[Recipe, ...] = ()
+    scripts: tuple[Script, ...] = ()
+    env_files: tuple[EnvFile, ...] = ()
+    cluster: tuple[ClusterService, ...] = ()
+    values: tuple[Value, ...] = ()
+    flag_lists: tuple[FlagList, ...] = ()
+    scrapes: tuple[Scrape, ...] = ()
+    modules: tuple[Module, ...] = ()
+    documents: tuple[Document, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    comments: tuple[Evidence, ...] = ()
+    """Comments of YAML files and scripts: what their authors meant."""
+
+
+def joined(materials: Iterable[Material]) -> Material:
+    """All of them as one, in order."""
+    parts = list(materials)
+    return Material(
+        **{name: tuple(one for part in parts for one in getattr(part, name)) for name in Material.__struct_fields__}
+    )
