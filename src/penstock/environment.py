@@ -66,7 +66,7 @@ class _Model(NamedTuple):
 
 def described(environ: Mapping[str, str], listen: Sequence[Address], ask: Ask | None) -> Mapped | None:
     """Backends and aliases from the documents' names; None where none of them names an engine."""
-    wanted, flag = _flag(environ)
+    wanted, flag = wants_vllm(environ)
     main = _main_engine(environ, wanted=wanted, flag=flag)
     spare = _spare_engine(environ, listen, main=main, wanted=wanted, flag=flag)
     engines = [engine for engine in (main, spare) if engine]
@@ -101,7 +101,7 @@ def found(listen: Sequence[Address], ask: Ask | None) -> Mapped | None:
     return Mapped(tree.data, tree.origin) if tree.backends else None
 
 
-def _flag(environ: Mapping[str, str]) -> tuple[bool | None, str]:
+def wants_vllm(environ: Mapping[str, str]) -> tuple[bool | None, str]:
     """Whether vLLM is wanted, None where nothing says so; and the name and value that says it."""
     said: dict[str, bool] = {}
     text = environ.get("USE_VLLM", "").strip().lower()
@@ -124,7 +124,7 @@ def _flag(environ: Mapping[str, str]) -> tuple[bool | None, str]:
 def _main_engine(environ: Mapping[str, str], *, wanted: bool | None, flag: str) -> _Engine | None:
     if wanted is False:
         return None
-    urls = _one_value(environ, ENGINE_URLS)
+    urls = agreed_url(environ, ENGINE_URLS)
     if not urls:
         if not wanted:
             return None
@@ -144,7 +144,7 @@ def _main_engine(environ: Mapping[str, str], *, wanted: bool | None, flag: str) 
 def _spare_engine(
     environ: Mapping[str, str], listen: Sequence[Address], *, main: _Engine | None, wanted: bool | None, flag: str
 ) -> _Engine | None:
-    urls = _one_value(environ, OLLAMA_URLS)
+    urls = agreed_url(environ, OLLAMA_URLS)
     if urls:
         name, url = next(iter(urls.items()))
         return _Engine(Kind.OLLAMA, url, f"environment {name}")
@@ -157,7 +157,7 @@ def _spare_engine(
     return None
 
 
-def _one_value(environ: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+def agreed_url(environ: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
     """The normal form of the one URL that all the names that are set must agree on."""
     urls: dict[str, str] = {}
     for name in names:

@@ -34,12 +34,19 @@ if TYPE_CHECKING:
     from penstock.client.answer import Piece as Piece
     from penstock.client.ask import Message as Message
     from penstock.client.ask import ToolCall as ToolCall
+    from penstock.client.factory import create_llm as create_llm
+    from penstock.client.factory import get_llm_type as get_llm_type
+    from penstock.client.factory import is_vllm_enabled as is_vllm_enabled
     from penstock.client.failures import ModelNotServed as ModelNotServed
     from penstock.client.place import Target as Target
     from penstock.client.plain import ChatOllamaClient as ChatOllamaClient
     from penstock.client.plain import ChatVLLM as ChatVLLM
     from penstock.client.plain import OllamaClient as OllamaClient
     from penstock.client.plain import VLLMClient as VLLMClient
+    from penstock.client.settings import ClientConfig as ClientConfig
+    from penstock.client.settings import LLMConfig as LLMConfig
+    from penstock.client.settings import VLLMConfig as VLLMConfig
+    from penstock.client.settings import load_config as load_config
 
 _FORMS = ("VLLMClient", "ChatVLLM", "OllamaClient", "ChatOllamaClient")
 """Names that have a plain form and, in `penstock.client.langchain`, a LangChain one."""
@@ -50,6 +57,13 @@ _PLACES = {
     "ToolCall": "ask",
     "ModelNotServed": "failures",
     "Target": "place",
+    "ClientConfig": "settings",
+    "LLMConfig": "settings",
+    "VLLMConfig": "settings",
+    "load_config": "settings",
+    "create_llm": "factory",
+    "get_llm_type": "factory",
+    "is_vllm_enabled": "factory",
 }
 __all__ = [  # noqa: PLE0604 - each is found by __getattr__
     *_FORMS,
@@ -70,5 +84,5 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands fo
 
 def _langchain() -> bool:
     """Whether the LangChain form is there, and what it builds on."""
-    names = ("langchain_core", "penstock.client.langchain")
-    return all(importlib.util.find_spec(name) is not None for name in names)
+    specs = [importlib.util.find_spec(name) for name in ("langchain_core", "penstock.client.langchain")]
+    return all(spec is not None and spec.origin is not None for spec in specs)

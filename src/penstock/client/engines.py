@@ -29,6 +29,8 @@ logger = logging.getLogger("penstock.client")
 
 T = TypeVar("T")
 _ERROR_LIMIT = 256 * 1024
+CHECK_SECONDS = 10.0
+"""For asking an engine what it serves."""
 _LIST_SECONDS = 3.0
 """For asking what is served, after an engine said that it does not have a model."""
 
@@ -85,6 +87,10 @@ class Engines:
 
     async def acheck(self) -> list[Served]:
         return await self._check(self._async)
+
+    def trial(self) -> PenstockError | None:
+        """What a check finds wrong, in few words; None: nothing."""
+        return finished(self._trial(self._blocking))
 
     def close(self) -> None:
         self._blocking.close()
@@ -179,12 +185,23 @@ class Engines:
     # checks
 
     async def _check(self, io: Io) -> list[Served]:
-        place = self.first
-        until = time.monotonic() + min(self.policy.timeout, 10 * self.policy.connect)
         try:
-            served = await _served(io, place, Limits(self.policy.connect, self.policy.silence, until))
+            return await self._listed(io)
         except EngineFault as fault:
-            raise _placed(fault, place) from fault.__cause__
+            raise _placed(fault, self.first) from fault.__cause__
+
+    async def _trial(self, io: Io) -> PenstockError | None:
+        try:
+            await self._listed(io)
+        except PenstockError as failed:
+            return failed
+        return None
+
+    async def _listed(self, io: Io) -> list[Served]:
+        """What the first engine serves; raises where its model is not among it."""
+        place = self.first
+        until = time.monotonic() + min(self.policy.timeout, CHECK_SECONDS)
+        served = await _served(io, place, Limits(self.policy.connect, self.policy.silence, until))
         names = [one.name for one in served]
         if not _among(place.model, names):
             raise ModelNotServed(place.model, place.url, names)
