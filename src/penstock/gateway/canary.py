@@ -1,0 +1,187 @@
+"""Whether a canary does as well as the old path: pure, of two lists of answers.
+
+Both questions are asked of shares, so that one statistic guards both. *Fail*: the canary's failures are surely more than
+the rules allow, and surely more than those of the old path. *Slow*: at the quantile where the old path has 5 % of its
+answers, surely more than 5 % of the canary's take longer than the allowed multiple. "Surely" is the lower end of Wilson's
+interval, which holds for few requests too: a canary that is dead is stopped after a handful of them, one that is a little
+worse after many, and one that had bad luck goes on. No clock, no I/O.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from penstock.state.switch import Rules
+
+SURE = 2.58
+"""Standard deviations: one look in two hundred errs where the canary is exactly as bad as is just allowed."""
+SLOW = 0.05
+"""The share of answers that lies beyond a P95."""
+
+
+class Outcome(StrEnum):
+    """How a request ended, for whoever answered it."""
+
+    GOOD = "good"
+    FAILED = "failed"
+    """The engine did not do its part: an error, a broken stream, or another target had to answer."""
+    REFUSED = "refused"
+    """The engine says that the request itself is wrong; a canary may see that otherwise than the old path."""
+    LEFT = "left"
+    """The client did not wait for the end."""
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """One request that is over."""
+
+    at: float
+    """Monotonic seconds of this machine."""
+    outcome: Outcome
+    seconds: float
+    """From its arrival to its end."""
+    first: float = 0.0
+    """Streams: from its arrival to the first content, or to the end where none came; 0 for whole answers."""
+
+
+class Share(msgspec.Struct, frozen=True):
+    """So many of so many."""
+
+    some: int
+    all: int
+
+    @property
+    def rate(self) -> float:
+        return self.some / self.all if self.all else 0.0
+
+    @property
+    def at_least(self) -> float:
+        """What it surely is or more."""
+        return wilson(self.some, self.all)[0]
+
+    @property
+    def at_most(self) -> float:
+        """What it surely is or less."""
+        return wilson(self.some, self.all)[1]
+
+    def __str__(self) -> str:
+        return f"{self.some} of {self.all} ({self.rate * 100:.3g} %)"
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """One side in numbers, for people; 0 where there is nothing to measure."""
+
+    requests: int
+    failed: int
+    refused: int
+    left: int
+    p95: float
+    """Seconds to the end of good answers."""
+    p95_first: float
+    """Seconds to the first content of streams."""
+
+
+def judge(rules: Rules, canary: Sequence[Sample], old: Sequence[Sample]) -> str:
+    """Why the canary must stop; empty where nothing speaks against it yet."""
+    return (
+        _more(rules, _share(canary, Outcome.FAILED), _share(old, Outcome.FAILED), "failed")
+        # What a caller did wrong counts only where the old path shows how often that happens anyway.
+        or (
+            _more(rules, _share(canary, Outcome.REFUSED), _share(old, Outcome.REFUSED), "were refused")
+            if _enough(rules, old)
+            else ""
+        )
+        or _slower(rules, canary, old, _first, "time to the first token")
+        or _slower(rules, canary, old, _whole, "time to the whole answer")
+    )
+
+
+def figures(side: Sequence[Sample]) -> Figures:
+    """What there is to tell of one side."""
+    count = {outcome: sum(one.outcome is outcome for one in side) for outcome in Outcome}
+    return Figures(
+        requests=len(side),
+        failed=count[Outcome.FAILED],
+        refused=count[Outcome.REFUSED],
+        left=count[Outcome.LEFT],
+        p95=quantile(sorted(map(_whole, filter(_good, side)))),
+        p95_first=quantile(sorted(one.first for one in side if _good(one) and one.first)),
+    )
+
+
+def wilson(some: int, of: int, sure: float = SURE) -> tuple[float, float]:
+    """Wilson's score interval of a share; 0 to 1 where nothing was seen."""
+    if not of:
+        return 0.0, 1.0
+    rate = some / of
+    wide = sure * sure / of
+    middle = (rate + wide / 2) / (1 + wide)
+    half = sure * math.sqrt(rate * (1 - rate) / of + wide / (4 * of)) / (1 + wide)
+    # At the two ends rounding would leave a hair.
+    return (max(0.0, middle - half) if some else 0.0), (min(1.0, middle + half) if some < of else 1.0)
+
+
+def quantile(ordered: Sequence[float], share: float = 1 - SLOW) -> float:
+    """The smallest value that so much of a sorted list does not pass; 0 for an empty one."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
+
+
+def _more(rules: Rules, canary: Share, old: Share, what: str) -> str:
+    if canary.at_least <= rules.max_error_rate or (old.all and canary.at_least <= old.at_most):
+        return ""
+    beside = f"; on the old path {old}" if old.all else ""
+    return f"{canary} of its requests {what}, allowed are {rules.max_error_rate * 100:.3g} %{beside}"
+
+
+Seconds = Callable[[Sample], float]
+
+
+def _slower(rules: Rules, canary: Sequence[Sample], old: Sequence[Sample], seconds: Seconds, what: str) -> str:
+    usual = sorted(filter(None, map(seconds, filter(_good, old))))
+    if len(usual) < rules.min_requests:
+        return ""
+    limit = rules.max_p95_ratio * _at_most(usual)
+    # A client that left after more than that would have waited even longer.
+    told = (one for one in canary if _good(one) or (one.outcome is Outcome.LEFT and seconds(one) > limit))
+    took = sorted(filter(None, map(seconds, told)))
+    if len(took) < rules.min_requests:
+        return ""
+    slow = Share(sum(one > limit for one in took), len(took))
+    if slow.at_least <= SLOW:
+        return ""
+    before, now = quantile(usual), quantile(took)
+    return (
+        f"the P95 of its {what} is {now:.3g} s, {now / before:.3g} times the old path's {before:.3g} s; "
+        f"allowed is {rules.max_p95_ratio:g} times, and {slow} took longer than that"
+    )
+
+
+def _at_most(ordered: Sequence[float]) -> float:
+    """What the P95 surely is or less: an order statistic, else the largest value seen."""
+    count = len(ordered)
+    index = math.ceil((1 - SLOW) * count + SURE * math.sqrt(count * SLOW * (1 - SLOW)))
+    return ordered[min(index, count) - 1]
+
+
+def _share(side: Sequence[Sample], outcome: Outcome) -> Share:
+    told = [one.outcome for one in side if one.outcome is not Outcome.LEFT]
+    return Share(sum(one is outcome for one in told), len(told))
+
+
+def _enough(rules: Rules, side: Sequence[Sample]) -> bool:
+    return len(side) >= rules.min_requests
+
+
+def _good(one: Sample) -> bool:
+    return one.outcome is Outcome.GOOD
+
+
+def _whole(one: Sample) -> float:
+    return one.seconds
+
+
+def _first(one: Sample) -> float:
+    return one.first
