@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import select
 import signal
@@ -123,6 +124,24 @@ def test_a_certificate_that_is_not_trusted_is_told_at_once(tmp_path: Path) -> No
     assert "SSL_CERT_FILE" in done.err
     done = run(tmp_path, "up", "--once", "--port", "0", env={"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
     assert done.code == 0, done.err
+
+
+def test_once_asks_as_a_caller_or_says_that_it_cannot(tmp_path: Path) -> None:
+    """A run whose whole purpose is two answers does not end well without them."""
+    (tmp_path / "penstock.yaml").write_text(
+        "backends: {local: {kind: embedded, model: guide}}\n"
+        "aliases: {guide: {targets: [{backends: [local], model: guide}]}}\n"
+        f"callers: {{notes: {{tenant: t, key_sha256: {hashlib.sha256(b'open sesame').hexdigest()}}}}}\n",
+        encoding="utf-8",
+    )
+    done = run(tmp_path, "up", "--once", "--port", "0")
+    assert done.code == 2
+    assert "error: Asking guide: callers are configured, and PENSTOCK_API_KEY holds no key." in done.err
+    assert "try: Set PENSTOCK_API_KEY to the key of one of them: notes." in done.err
+    assert done.out == ""
+    done = run(tmp_path, "up", "--once", "--port", "0", env={"PENSTOCK_API_KEY": "open sesame"})
+    assert done.code == 0, done.err
+    assert PAIRS["What can you do?"] in done.out
 
 
 def test_a_model_from_the_hub(tmp_path: Path) -> None:

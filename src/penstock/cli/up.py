@@ -16,7 +16,7 @@ from penstock.cli.gateway_process import GatewayProcess
 from penstock.cli.screen import complain, err, note, out, print_json, step
 from penstock.cli.talk import DEFAULT_URL, KEY_NAME, Gateway
 from penstock.config import Config
-from penstock.errors import PenstockError
+from penstock.errors import ConfigError, PenstockError
 
 
 def up(
@@ -40,6 +40,11 @@ def up(
     for line in loaded.notes:
         note(line)
     config = loaded.config
+    if once and not _may_ask(config):
+        raise ConfigError(
+            f"Asking {config.default_alias}: callers are configured, and {KEY_NAME} holds no key.",
+            hint=f"Set {KEY_NAME} to the key of one of them: {', '.join(config.callers)}.",
+        )
     file = start.write(config)
     with GatewayProcess(file, start.LOG, drain=config.limits.drain) as process:
         with step(f"starting the gateway on {config.listen[0]}"):
@@ -61,6 +66,10 @@ def up(
     raise typer.Exit(code)
 
 
+def _may_ask(config: Config) -> bool:
+    return not config.callers or bool(os.environ.get(KEY_NAME))
+
+
 def _url(address: Address, config: Config) -> str:
     """How a client on this machine reaches the address."""
     host = "127.0.0.1" if address.wildcard else address.host
@@ -69,7 +78,7 @@ def _url(address: Address, config: Config) -> str:
 
 def _asked(gateway: Gateway, config: Config, *, once: bool) -> list[Asked]:
     """Both answers. A failure ends `--once`; otherwise it is told, and the gateway stays up to be looked at."""
-    if config.callers and not os.environ.get(KEY_NAME):
+    if not _may_ask(config):
         note(f"nothing was asked: callers are configured, and {KEY_NAME} holds no key")
         return []
     try:
