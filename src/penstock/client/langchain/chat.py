@@ -25,16 +25,17 @@ from pydantic import BaseModel, field_validator, model_validator
 from penstock.client.answer import Answer
 from penstock.client.ask import Ask
 from penstock.client.langchain import call, structured
-from penstock.client.langchain.fields import EngineFields, JsonSchema
+from penstock.client.langchain.fields import JsonSchema
 from penstock.client.langchain.speech import Speech
+from penstock.client.langchain.tokens import EngineTokens
 from penstock.client.langchain.told import Clock, Ending, logprobs, tool_calls
 from penstock.client.langchain.turns import turns
 from penstock.errors import BrokenAnswer
 from penstock.types import Kind
 
 
-class ChatVLLM(EngineFields, BaseChatModel):
-    """vLLM, or a gateway in front of it, where code expects `ChatOllama`."""
+class ChatModel(EngineTokens, BaseChatModel):
+    """An engine as a LangChain chat model."""
 
     logprobs: bool | None = None
     top_logprobs: int | None = None
@@ -193,7 +194,11 @@ class ChatVLLM(EngineFields, BaseChatModel):
         return Speech(thinking=ask.thinking is not False, logprobs=ask.logprobs is not None)
 
 
-class ChatOllamaClient(ChatVLLM):
+class ChatVLLM(ChatModel):
+    """vLLM, or a gateway in front of it, where code expects `ChatOllama`."""
+
+
+class ChatOllamaClient(ChatModel):
     """Ollama in its own protocol, with the same retries and limits."""
 
     _kind: ClassVar[Kind] = Kind.OLLAMA

@@ -21,18 +21,16 @@ from pydantic import BaseModel
 from penstock.client.answer import Answer
 from penstock.client.ask import Ask, Message
 from penstock.client.langchain import call, structured
-from penstock.client.langchain.fields import EngineFields, JsonSchema
+from penstock.client.langchain.fields import JsonSchema
 from penstock.client.langchain.speech import Speech, joined
+from penstock.client.langchain.tokens import EngineTokens
 from penstock.client.langchain.told import Clock, Ending, logprobs
 from penstock.client.plain import CONCURRENCY
 from penstock.types import Kind
 
 
-class VLLMClient(EngineFields, BaseLLM):
-    """vLLM, or a gateway in front of it, where code expects `OllamaLLM`.
-
-    The model's chat template is applied to each prompt; `raw=True` sends it as it stands (X6).
-    """
+class TextModel(EngineTokens, BaseLLM):
+    """An engine as a LangChain LLM. The chat template is applied to each prompt; `raw=True` sends it as it stands (X6)."""
 
     raw: bool = False
     format: Literal["", "json"] | JsonSchema | None = ""
@@ -193,7 +191,11 @@ class VLLMClient(EngineFields, BaseLLM):
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class OllamaClient(VLLMClient):
+class VLLMClient(TextModel):
+    """vLLM, or a gateway in front of it, where code expects `OllamaLLM`."""
+
+
+class OllamaClient(TextModel):
     """Ollama in its own protocol, with the same retries and limits."""
 
     _kind: ClassVar[Kind] = Kind.OLLAMA
