@@ -7,12 +7,13 @@ import socket
 import struct
 
 from penstock.errors import EngineFault
+from penstock.gateway.upstream import Listener
 
 LIMIT = 20.0
 """Seconds any single wait may take before the test fails."""
 
 
-class Told:
+class Told(Listener):
     """A listener that keeps what it was told."""
 
     def __init__(self) -> None:

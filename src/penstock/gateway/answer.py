@@ -27,11 +27,13 @@ ERRORS = 400
 ERROR_LIMIT = 256 * 1024
 _FORWARDED = frozenset({b"tracestate", b"x-session-id", b"anthropic-version", b"anthropic-beta"})
 OK = 200
+PLAIN = frozenset({b"application/json", b"application/json; charset=utf-8"})
+"""Exact content types of nearly every answer that is not streamed."""
 _USUAL = (
-    frozenset({b"application/json", b"application/json; charset=utf-8"}),
+    PLAIN,
     frozenset({b"text/event-stream; charset=utf-8", b"text/event-stream", b"application/x-ndjson"}),
 )
-"""Exact content types of answers that are whole, and of streams: nearly every answer has one of these."""
+"""The same, and those of streams."""
 _STREAM_TYPES = {Wire.OPENAI: b"text/event-stream", Wire.OLLAMA: b"application/x-ndjson"}
 _UNKNOWN_ANSWER = "Response with id"
 """How vLLM begins its 404 for a `previous_response_id` that it does not know: the caller's affair."""
@@ -108,21 +110,21 @@ def retry_after(value: bytes | None) -> int | None:
         return None
 
 
-def request_head(
+def request(
     origin: Origin, key: bytes, outgoing: Outgoing, request_id: bytes, headers: Mapping[bytes, bytes], trace: bytes
 ) -> bytes:
-    """The head of a request to an engine; of the client's headers only those that engines know go along."""
+    """A request to an engine as it goes out; of the client's headers only those that engines know go along."""
+    body = outgoing.body
     parts = [
-        origin.post_line(outgoing.path), key,
-        content_type_line(outgoing.content_type),
-        b"content-length: %d\r\nx-request-id: " % len(outgoing.body), request_id, b"\r\n",
+        origin.post_line(outgoing.path), key, content_type_line(outgoing.content_type),
+        b"content-length: %d\r\nx-request-id: " % len(body), request_id,
     ]  # fmt: skip
     if trace:
-        parts += [b"traceparent: ", trace, b"\r\n"]
+        parts += [b"\r\ntraceparent: ", trace]
     if not _FORWARDED.isdisjoint(headers):
         for name in sorted(_FORWARDED.intersection(headers)):
-            parts += [name, b": ", headers[name], b"\r\n"]
-    parts.append(b"\r\n")
+            parts += [b"\r\n", name, b": ", headers[name]]
+    parts += (b"\r\n\r\n", body)
     return b"".join(parts)
 
 

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from penstock.errors import PenstockError, TooLarge
+from penstock.gateway.client import Headers
 from penstock.gateway.line import Line, wanted
-from penstock.gateway.request import Headers, Request
+from penstock.gateway.request import Request
 from penstock.protocols import refusal
 from penstock.protocols.table import Route
 

@@ -33,6 +33,8 @@ class Guard(HttpToolsProtocol):
     _head_size = 0
     """Bytes received since the head began: a bound while it is incomplete."""
     _in_head = True
+    between = True
+    """The parser stands between two requests: nothing of the next one has come."""
     _unsent = 0
     """Bytes that waited for the client when the deadline passed last."""
     _serving: RequestResponseCycle | None = None
@@ -76,6 +78,11 @@ class Guard(HttpToolsProtocol):
             else:
                 return
 
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self.between = False
+        super().on_message_begin()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, kept as uvicorn keeps it."""
         self.headers.append((name.lower(), value))
@@ -108,6 +115,7 @@ class Guard(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole; what follows is the next head."""
+        self.between = True
         self._in_head = True
         self.deadline = NEVER
         super().on_message_complete()
@@ -138,7 +146,7 @@ class Guard(HttpToolsProtocol):
 
     def reading(self) -> bool:
         """Whether a request has begun to come in and is not whole."""
-        return not self._in_head or self._head_size > 0
+        return not self.between
 
     def rest(self) -> None:
         """Nothing to answer: the connection may wait for its next request."""

@@ -6,14 +6,33 @@ at a time; requests that a client sent ahead (pipelining) wait, parsed, in order
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from penstock.errors import PenstockError, TooLarge
+from penstock.gateway.auth import Keyring
+from penstock.gateway.client import Headers
 from penstock.gateway.guard import AHEAD, NEVER, Guard
+from penstock.gateway.known_head import KnownHead, learn
 from penstock.gateway.line import wanted
-from penstock.gateway.request import Headers, Request
-from penstock.protocols.table import ROUTES
+from penstock.gateway.request import Request
+from penstock.protocols.table import ROUTES, Route
+from penstock.types import Caller
+
+LESSONS = 4
+"""Heads learnt from one connection; a client that changes more in them than their length is not worth more."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What a request head said, and who was found to send it."""
+
+    route: Route
+    headers: Mapping[bytes, bytes]
+    caller: Caller
+    keyring: Keyring
+    """Made anew with every configuration: what was allowed under another one is asked again."""
 
 
 class Parsed(msgspec.Struct):
@@ -38,11 +57,45 @@ class HotLane(Guard):
     _ahead: tuple[Parsed, ...] = ()
     _head = b""
     _last_one = False
+    _fresh = True
+    """The next byte begins a request, and nothing is being answered."""
+    _known: KnownHead[Seen] | None = None
+    _lessons = LESSONS
+    _lesson: tuple[int, Seen] | None = None
+    """Size of the body and head of the request just parsed, if it may come again."""
+
+    def data_received(self, data: bytes) -> None:
+        """The same head as before needs no parsing; everything else goes to the parser."""
+        fresh, known = self._fresh, self._known
+        if fresh and known is not None:
+            body = known.body(data)
+            seen = known.found
+            if body is not None and len(body) <= self.line.limits.body and seen.keyring is self.line.keyring:
+                self._again(seen, body)
+                return
+        super().data_received(data)
+        if self._lesson is not None:
+            (size, lesson), self._lesson = self._lesson, None
+            if fresh:
+                self._lessons -= 1
+                self._known = learn(data, size, lesson)
+
+    def _again(self, seen: Seen, body: bytes) -> None:
+        """One whole request, and nothing behind it, on a connection that waited for it."""
+        self._fresh = False
+        self.idle_since = None
+        self.deadline = NEVER
+        line = self.line
+        request = Request(line, seen.route, seen.headers, line.request_id(seen.headers), seen.caller)
+        # keep-alive and HTTP/1.1, or the head would not have been learnt
+        self._current = Parsed(request, True, True)  # noqa: FBT003 - by position, as it is made for every request
+        request.start(body, self)
 
     # ── httptools ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
         """Only what deciding needs; uvicorn's own scope is made when the request turns out to be for it."""
+        self._fresh = self.between = False
         self.url = b""
         self.headers = []
 
@@ -83,6 +136,7 @@ class HotLane(Guard):
 
     def on_message_complete(self) -> None:
         """The request is whole: answer it now, or after those before it."""
+        self.between = True
         if not self._hot:
             super().on_message_complete()
             return
@@ -92,6 +146,9 @@ class HotLane(Guard):
             return
         parsed.keep_alive = self.parser.should_keep_alive() and parsed.chunked
         parsed.whole = True
+        request = parsed.request
+        if self._lessons and parsed.keep_alive and request is not None:
+            self._lesson = (parsed.size, Seen(request.route, request.headers, request.caller, self.line.keyring))
         if not self.busy() and not self.flow.write_paused:
             self._begin(parsed)
         elif len(self._ahead) < AHEAD:
@@ -165,6 +222,8 @@ class HotLane(Guard):
             self.rest()
             if self._last_one or self.line.draining:
                 self.transport.close()
+            elif self.between and not self.flow.write_paused:
+                self._fresh = True
 
     def refuse_connection(self, error: PenstockError) -> None:
         """Refuse and close, after the answers to what came before."""
@@ -244,6 +303,7 @@ class HotLane(Guard):
     def pause_writing(self) -> None:
         """The client reads slowly: let the engine wait. Reading goes on, or its leaving would go unseen."""
         super().pause_writing()
+        self._fresh = False
         if self._current is not None and self._current.request is not None:
             self._current.request.pause()
 

@@ -28,6 +28,7 @@ from penstock.gateway.metrics import Labels, Metrics, Snapshot
 from penstock.gateway.record import Records
 from penstock.gateway.request import Request
 from penstock.gateway.ways import Ways, supports
+from penstock.protocols.dialect import Call
 from penstock.protocols.table import Route
 from penstock.types import Caller, Operation
 
@@ -78,6 +79,7 @@ class Line:
         """Take a configuration; requests under way keep what they began with."""
         self.config = config
         self._ways: dict[tuple[str, str], Ways] = {}
+        self._served: dict[tuple[str, str], Ways] = {}
         self.limits = config.limits
         self.keyring = Keyring(config.callers)
         self.names = Names(config.aliases, config.default_alias)
@@ -87,11 +89,9 @@ class Line:
 
     def open(self, route: Route, headers: Mapping[bytes, bytes]) -> Request:
         """The step before any body is read: who asks, and from where."""
-        request = Request(self, route, headers, self.request_id(headers))
         if b"origin" in headers:
             self.check_origin(headers)
-        request.caller = self.keyring.identify(headers)
-        return request
+        return Request(self, route, headers, self.request_id(headers), self.keyring.identify(headers))
 
     def request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The client's own id where it has a harmless shape, else a new one."""
@@ -126,6 +126,16 @@ class Line:
         except ValueError:
             return False
         return own.netloc == host and (bool(self.config.callers) or _is_loopback(own.hostname or ""))
+
+    def served(self, asked: Route, call: Call, caller: Caller, now: float) -> Ways:
+        """Who can answer what this call asks for, by the name its caller used."""
+        found = self._served.get((asked.path, call.model))
+        if found is None or not found.fresh(now):
+            name = self.names.find(call.model, call.face, caller)
+            found = self.ways(asked, name, self.names.aliases[name], call.operation)
+            # as many as the names of aliases have spellings: `find` refuses every other
+            self._served[asked.path, call.model] = found
+        return found
 
     def ways(self, asked: Route, name: str, alias: Alias, operation: Operation) -> Ways:
         """Who can answer this alias on this route, as the fleet is now."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from penstock.errors import BrokenAnswer, EngineFault, EngineRefused, EngineTimeout
-from penstock.gateway.upstream import Origin
+from penstock.gateway.upstream import Listener, Origin
 from penstock.types import Kind
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ async def post(origin: Origin, path: str, headers: bytes, body: bytes, timeout: 
         exchange.abort()
 
 
-class _Answer:
+class _Answer(Listener):
     def __init__(self, future: asyncio.Future[bytes]) -> None:
         self.future = future
         self._status = 0

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from penstock.errors import BrokenAnswer, EngineFault, EngineTimeout, Unreachable
 from penstock.gateway.fleet import Backend
 from penstock.gateway.line import Line, unknown_answer
+from penstock.gateway.upstream import Listener
 
 LIMIT = 64 * 1024 * 1024
 
@@ -50,7 +51,7 @@ async def _forward(backend: Backend, method: str, path: str, limit: float) -> tu
         exchange.abort()
 
 
-class _Whole:
+class _Whole(Listener):
     def __init__(self, future: asyncio.Future[tuple[int, str, bytes]]) -> None:
         self.future = future
         self._status = 0

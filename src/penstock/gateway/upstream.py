@@ -15,15 +15,21 @@ from urllib.parse import urlsplit
 import httptools
 
 from penstock.errors import BrokenAnswer, EngineFault, Unreachable
+from penstock.gateway.known_head import KnownHead, learn
 
 IDLE = 4.0
 """Seconds an unused connection is kept: vLLM closes its own after 5."""
 HEAD_LIMIT = 64 * 1024
+LEARN_EVERY = 1.0
+"""Seconds between two heads learnt from one engine: what changes more often than its clock is not worth it."""
 _NO_BODY = frozenset({204, 304})
+OK = 200
 
 
 class Listener(Protocol):
     """Who asked. Callbacks come from the event loop, never from inside `ask` except `lost` of a closed origin."""
+
+    __slots__ = ()
 
     def answered(self, status: int, headers: dict[bytes, bytes]) -> None:
         """The head of the answer has arrived."""
@@ -34,6 +40,12 @@ class Listener(Protocol):
     def complete(self) -> None:
         """The body ended as its framing promised."""
 
+    def whole(self, headers: dict[bytes, bytes], body: bytes) -> None:
+        """Head, body and end of an answer with status 200 at once, instead of the three calls above."""
+        self.answered(OK, headers)
+        self.received(body)
+        self.complete()
+
     def lost(self, fault: EngineFault) -> None:
         """The answer will not come, or not whole."""
 
@@ -41,7 +53,7 @@ class Listener(Protocol):
 class Exchange:
     """One request on its way through one connection; the handle its listener holds."""
 
-    __slots__ = ("_connection", "_origin", "_paused", "_task", "listener", "request", "retried", "started")
+    __slots__ = ("_connection", "_origin", "_paused", "_task", "listener", "request", "retried")
 
     def __init__(self, origin: Origin, request: bytes, listener: Listener) -> None:
         self._origin = origin
@@ -49,9 +61,9 @@ class Exchange:
         self._task: asyncio.Task[None] | None = None
         self._paused = False
         self.request = request
+        """Kept until the first byte of an answer, to be sent again on another connection if need be."""
         self.listener: Listener | None = listener
         self.retried = False
-        self.started = False
 
     def abort(self) -> None:
         """Forget the answer: the engine sees its client leave."""
@@ -107,7 +119,7 @@ class Exchange:
         self._connection = None
         if self.listener is None:
             return
-        if reused and not self.started and not self.retried:
+        if reused and self.request and not self.retried:
             self.retried = True
             self.dial()
             return
@@ -120,6 +132,13 @@ class Exchange:
         if self.listener is not None:
             listener, self.listener = self.listener, None
             listener.complete()
+
+    def finish_whole(self, headers: dict[bytes, bytes], body: bytes) -> None:
+        """The connection has delivered everything at once."""
+        self._connection = None
+        if self.listener is not None:
+            listener, self.listener = self.listener, None
+            listener.whole(headers, body)
 
 
 class Origin:
@@ -136,6 +155,9 @@ class Origin:
         self.loop = loop or asyncio.get_running_loop()
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._timeout = connect_timeout
+        self.known: KnownHead[dict[bytes, bytes]] | None = None
+        """The head of an answer with status 200 that came in one piece, and its headers."""
+        self._learnt = 0.0
         self._idle: deque[_Connection] = deque()
         self._open: set[_Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -178,6 +200,13 @@ class Origin:
         self._open.add(connection)
         return connection
 
+    def learn(self, data: bytes, size: int, headers: dict[bytes, bytes]) -> None:
+        """An answer with a head that may come again, for every connection."""
+        now = self.loop.time()
+        if now - self._learnt > LEARN_EVERY:
+            self._learnt = now
+            self.known = learn(data, size, headers) or self.known
+
     def keep(self, connection: _Connection) -> None:
         """Put a connection back for the next request."""
         self._idle.append(connection)
@@ -208,8 +237,8 @@ class _Connection(asyncio.Protocol):
     """One TCP connection carrying one exchange at a time."""
 
     __slots__ = (
-        "_complete", "_exchange", "_framed", "_head", "_headers", "_keep", "_origin", "_parser", "_parts", "_reused",
-        "_since", "_status", "_transport",
+        "_complete", "_exchange", "_framed", "_head", "_headers", "_keep", "_origin", "_parser", "_parts", "_paused",
+        "_reused", "_since", "_status", "_transport",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -217,6 +246,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
         self._exchange: Exchange | None = None
+        self._paused = False
         self._reused = False
         self._since = 0.0
         self._parts: list[bytes] = []
@@ -244,11 +274,13 @@ class _Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Stop reading."""
+        self._paused = True
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read again."""
+        self._paused = False
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -264,9 +296,12 @@ class _Connection(asyncio.Protocol):
         if exchange is None:
             self.drop()
             return
-        if not exchange.started:
-            exchange.started = True
+        if exchange.request:
             exchange.request = b""  # it can no longer be sent again, so it need not be kept while a long answer comes
+            known = self._origin.known
+            if known is not None and (body := known.body(data)) is not None:
+                self._whole(exchange, known, body)
+                return
         if not self._status:
             self._head += len(data)
         try:
@@ -281,6 +316,8 @@ class _Connection(asyncio.Protocol):
         if not self._status and self._head > HEAD_LIMIT:
             self._fail(BrokenAnswer(f"Reading the answer of {self._origin.url}: a head over {HEAD_LIMIT} bytes"))
             return
+        if self._complete and self._keep and self._status == OK:
+            self._origin.learn(data, sum(map(len, self._parts)), self._headers)
         self._deliver()
 
     def eof_received(self) -> bool:
@@ -345,27 +382,34 @@ class _Connection(asyncio.Protocol):
         if parts:
             data = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
-            exchange = self._exchange
-            if exchange is not None and exchange.listener is not None:
-                exchange.listener.received(data)
-        if self._complete and self._exchange is not None:
-            self._finish(self._exchange)
+            if self._exchange is not None and self._exchange.listener is not None:
+                self._exchange.listener.received(data)
+        exchange = self._exchange
+        if self._complete and exchange is not None:
+            self._rest()
+            exchange.finish()
 
-    def _finish(self, exchange: Exchange) -> None:
+    def _whole(self, exchange: Exchange, known: KnownHead[dict[bytes, bytes]], body: bytes) -> None:
+        self._keep = True
+        self._rest()
+        exchange.finish_whole(known.found, body)
+
+    def _rest(self) -> None:
+        """The answer is whole: keep the connection for another, if it is fit for one."""
         self._exchange = None
         if self._transport.get_write_buffer_size():
             # Answered before it had read all of the request: it may never read the rest, nor what would follow it.
             self.drop()
         elif self._keep and not self._transport.is_closing():
-            # The last read may have brought more than the client could take: the next exchange must not inherit that.
-            self._transport.resume_reading()
+            if self._paused:
+                # The last read may have brought more than the client could take: the next exchange must not inherit that.
+                self.resume()
             self._reused = True
             self._since = self._origin.loop.time()
             self._origin.keep(self)
         else:
             self._origin.forget(self)
             self._transport.close()
-        exchange.finish()
 
     def _fail(self, fault: EngineFault) -> None:
         exchange, self._exchange = self._exchange, None

@@ -15,6 +15,7 @@ from penstock.types import Kind, Operation, Wire
 
 if TYPE_CHECKING:
     from penstock.config import Alias
+    from penstock.gateway.admit import Alias as Queue
     from penstock.gateway.fleet import Backend
     from penstock.gateway.line import Line
     from penstock.gateway.metrics import Series
@@ -31,10 +32,10 @@ UPSTREAM = {
 class Way:
     """One backend that may answer, and the model to ask of it."""
 
-    __slots__ = ("backend", "embeds", "head", "model", "pairing", "path", "rank", "series", "to")
+    __slots__ = ("backend", "embeds", "head", "model", "pairing", "path", "queue", "rank", "series", "to")
 
     def __init__(
-        self, asked: Route, backend: Backend, model: str, rank: int, *, series: Series, defaults: bool
+        self, asked: Route, backend: Backend, model: str, rank: int, *, queue: Queue, series: Series, defaults: bool
     ) -> None:
         self.backend = backend
         self.model = model
@@ -51,15 +52,24 @@ class Way:
             kind=backend.kind, model=model, window=found.window if found else None, ollama_defaults=defaults
         )
         self.series = series
+        self.queue = queue
+        """The slots of its alias."""
 
 
 class Ways:
     """All ways of one alias on one route, and the order to try them in."""
 
-    __slots__ = ("_fleet", "_groups", "_until", "generation", "simple")
+    __slots__ = ("_fleet", "_groups", "_until", "alias", "first_token", "generation", "name", "simple", "total")
 
     def __init__(self, asked: Route, name: str, alias: Alias, operation: Operation, line: Line) -> None:
+        self.name = name
+        self.alias = alias
+        self.first_token = alias.first_token or line.limits.first_token
+        """Seconds until an engine must have begun to answer."""
+        self.total = alias.total or line.limits.total
+        """Seconds a request may take."""
         fleet = self._fleet = line.fleet
+        queue = line.admission.aliases[name]
         self.generation = fleet.generation
         defaults = line.config.ollama.defaults
         groups: list[dict[str, Way]] = []
@@ -69,7 +79,9 @@ class Ways:
             for backend in [fleet.backends[one] for one in target.backends]:
                 if supports(asked, backend):
                     series = line.metrics.series(name, backend.name, operation.value)
-                    group[backend.name] = Way(asked, backend, target.model, rank, series=series, defaults=defaults)
+                    group[backend.name] = Way(
+                        asked, backend, target.model, rank, queue=queue, series=series, defaults=defaults
+                    )
             groups.append(group)
         self._groups = [group for group in groups if group]
         single = all(len(group) == 1 for group in self._groups)

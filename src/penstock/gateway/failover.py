@@ -1,0 +1,40 @@
+"""What is said when engines failed: the cause of a fallback, and the refusal when nobody is left. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from penstock.errors import EngineFault, PenstockError, RateLimited, Unavailable
+
+if TYPE_CHECKING:
+    from penstock.gateway.fleet import Backend
+    from penstock.gateway.ways import Way
+
+Failure = tuple[str, EngineFault]
+"""A backend's name, and what it did not do."""
+
+
+def cause(failures: Sequence[Failure], first: Backend | None) -> tuple[str, str]:
+    """Why a request goes to another target than the first: in words, and as the label of a metric."""
+    if failures:
+        fault = failures[-1][1]
+        return fault.message, fault.reason
+    return (first.reason if first is not None else "") or "its breaker is open", "unhealthy"
+
+
+def refusal_of(alias: str, failures: Sequence[Failure], untried: Sequence[Way]) -> PenstockError:
+    """What the caller is told when no way is left; `untried` are those whose backends rest."""
+    tried = "; ".join(f"{name}: {fault.message}" for name, fault in failures) or "; ".join(_resting(untried))
+    message = f"No backend of the model {alias!r} answered. {tried}"
+    if not failures:
+        return Unavailable(message, hint="Try again in a moment.", retry_after=2)
+    last = failures[-1][1]
+    if isinstance(last, RateLimited):
+        return RateLimited(message, retry_after=last.retry_after or 1)
+    return type(last)(message, hint="The gateway's log has the details.", retry_after=last.retry_after)
+
+
+def _resting(ways: Sequence[Way]) -> list[str]:
+    backends = dict.fromkeys(way.backend for way in ways)
+    return [f"{one.name}: {one.reason or 'resting after failures'}" for one in backends]
