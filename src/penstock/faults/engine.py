@@ -25,7 +25,7 @@ from penstock.faults.refused import Refused, too_little, too_long, too_much, unk
 from penstock.faults.reply import JSON, Reply
 from penstock.faults.script import HEALTHY, Script, parse
 from penstock.faults.shapes import typed
-from penstock.faults.spoken import speak
+from penstock.faults.spoken import Spoken, speak
 from penstock.faults.wire import Exchange, Server
 from penstock.faults.words import Vocabulary
 
@@ -58,7 +58,7 @@ class Engine(Journal):
         self.flavour = flavour
         self.port = port
         self._vocabulary = Vocabulary()
-        self._stored: dict[str, bytes] = {}
+        self._stored: dict[str, tuple[Asked, Spoken]] = {}
         self._prompted = self._generated = 0
         self._server = Server(self._answer, self._left)
         self._pools: dict[str, Callable[[Body, int, Model], Reply]] = {
@@ -173,21 +173,21 @@ class Engine(Journal):
             return chat.completion(script, asked, spoken, number)
         if path == "/v1/messages":
             return messages.messages(asked, spoken, number)
-        return self._respond(body, messages.responses(asked, spoken, self._identity(number)), number)
+        return self._respond(body, asked, spoken, number)
 
     def _identity(self, number: int) -> str:
         # the port keeps the ids of two engines apart
         return f"resp_{self.port:04x}{number:08x}"
 
-    def _respond(self, body: Body, reply: Reply, number: int) -> Reply:
+    def _respond(self, body: Body, asked: Asked, spoken: Spoken, number: int) -> Reply:
         previous = body.get("previous_response_id")
         if previous and previous not in self._stored:
             raise Refused(404, f"Response with id '{previous}' not found.", param="response_id")
         if body.get("store", True):
-            self._stored[self._identity(number)] = reply.whole
+            self._stored[self._identity(number)] = (asked, spoken)
             if len(self._stored) > _STORED:
                 del self._stored[next(iter(self._stored))]
-        return reply
+        return messages.responses(asked, spoken, self._identity(number))
 
     def _stored_response(self, request: Received) -> Reply:
         identity, _, verb = request.path.removeprefix("/v1/responses/").partition("/")
@@ -196,7 +196,10 @@ class Engine(Journal):
             raise Refused(404, f"Response with id '{identity}' not found.", param="response_id")
         if verb == "cancel":
             raise Refused(400, "Cannot cancel a synchronous response.", param="response_id")
-        return Reply(tokens=0, whole=stored)
+        asked, spoken = stored
+        again = msgspec.structs.replace(asked, stream="stream=true" in request.target)
+        reply = messages.responses(again, spoken, identity)
+        return reply if reply.stream else msgspec.structs.replace(reply, tokens=0)
 
     def _model(self, name: str) -> Model:
         # vLLM takes a request without a model as one for its first

@@ -1,18 +1,38 @@
-"""`/v1/responses/{id}`: an answer that can be asked for again lives on the backend that made it, and only there."""
+"""`/v1/responses/{id}`: an answer that can be asked for again lives on the backend that made it, and only there.
+
+Relayed as the model routes relay: a stream event by event, anything else whole; a client that leaves ends the engine's
+request; what breaks off ends in an explicit error.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable
+from typing import TypeVar
 
+import structlog
+from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+from penstock.config import Limits
 from penstock.errors import BrokenAnswer, EngineFault, EngineTimeout, Unreachable
 from penstock.gateway.fleet import Backend
 from penstock.gateway.line import Line, unknown_answer
-from penstock.gateway.upstream import Listener
+from penstock.gateway.upstream import Exchange, Listener
+from penstock.protocols.dialect import Call, Reader, Timing
+from penstock.protocols.openai_stream import ResponsesStream
+from penstock.types import Face, Operation
 
-LIMIT = 64 * 1024 * 1024
+log = structlog.stdlib.get_logger("penstock.line")
+
+HIGH_WATER = 256 * 1024
+"""Bytes that wait for the client before the engine has to."""
+CLIENT_LEFT = 499
+"""Status of an answer that nobody waits for."""
+T = TypeVar("T")
 
 
 class ResponseRoutes:
@@ -23,55 +43,162 @@ class ResponseRoutes:
 
     async def one(self, request: Request) -> Response:
         """Forward to the backend that made the answer."""
-        tenant, answer = request.scope["penstock.caller"].tenant, request.path_params["id"]
+        backend = await self._maker(request.scope["penstock.caller"].tenant, request.path_params["id"])
+        query = f"?{request.url.query}" if request.url.query else ""
+        answer = _Answer(backend, self._line.limits)
+        try:
+            response = await _unless_left(request, answer.ask(request.method, request.url.path + query, request.scope))
+        except EngineFault as fault:
+            raise type(fault)(f"{backend.name}: {fault.message}", hint="The gateway's log has the details.") from None
+        finally:
+            # A stream goes on behind our back, and ends what it took itself.
+            if not answer.streaming:
+                await answer.stop()
+        return response or Response(status_code=CLIENT_LEFT)
+
+    async def _maker(self, tenant: str, answer: str) -> Backend:
         name = self._line.made_by(tenant, answer) or await asyncio.to_thread(self._line.stored, tenant, answer)
         backend = self._line.fleet.backends.get(name) if name else None
-        if backend is None or backend.origin is None:
+        if backend is None:
             raise unknown_answer(answer)
-        query = f"?{request.url.query}" if request.url.query else ""
-        status, kind, body = await _forward(backend, request.method, request.url.path + query, self._line.limits.total)
-        headers = {"x-penstock-backend": backend.name}
-        return Response(body, status_code=status, headers=headers, media_type=kind)
+        return backend
 
 
-async def _forward(backend: Backend, method: str, path: str, limit: float) -> tuple[int, str, bytes]:
-    origin = backend.origin
-    if origin is None:
-        raise Unreachable(f"{backend.name} is not up.")
-    listener = _Whole(asyncio.get_running_loop().create_future())
-    head = f"{method} {origin.prefix}{path} HTTP/1.1\r\nhost: {origin.authority}\r\naccept: */*\r\n".encode()
-    length = b"content-length: 0\r\n" if method == "POST" else b""
-    exchange = origin.ask(head + backend.key_header + length + b"\r\n", listener)
+async def _unless_left(request: Request, work: Awaitable[T]) -> T | None:
+    """What the work comes to; None, and the work cancelled, where the client leaves before that."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
     try:
-        async with asyncio.timeout(limit):
-            return await listener.future
-    except TimeoutError:
-        raise EngineTimeout(f"{backend.name} did not answer within {limit:g} s.") from None
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
     finally:
-        exchange.abort()
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-class _Whole(Listener):
-    def __init__(self, future: asyncio.Future[tuple[int, str, bytes]]) -> None:
-        self.future = future
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Answer(Listener):
+    """One stored answer on its way; pieces wait in a bounded queue, and the engine waits while it is full."""
+
+    def __init__(self, backend: Backend, limits: Limits) -> None:
+        if backend.origin is None:
+            raise Unreachable(f"{backend.name} is not up.")
+        self._backend = backend
+        self._origin = backend.origin
+        self._limits = limits
+        self._last = asyncio.get_running_loop().time() + limits.total
+        self._exchange: Exchange | None = None
         self._status = 0
         self._kind = ""
-        self._body = bytearray()
+        self._pieces: deque[bytes] = deque()
+        self._waiting = 0
+        self._some = asyncio.Event()
+        self._whole = False
+        self._fault: EngineFault | None = None
+        self.streaming = False
+
+    async def ask(self, method: str, path: str, scope: object) -> Response:
+        """The engine's answer: whole, or one that is being streamed."""
+        origin = self._origin
+        head = f"{method} {origin.prefix}{path} HTTP/1.1\r\nhost: {origin.authority}\r\naccept: */*\r\n".encode()
+        length = b"content-length: 0\r\n" if method == "POST" else b""
+        self._exchange = origin.ask(head + self._backend.key_header + length + b"\r\n", self)
+        while not self._status:
+            await self._more(self._limits.total)
+        headers = {"x-penstock-backend": self._backend.name}
+        if not self._kind.startswith("text/event-stream") or not _streamable(scope):
+            return Response(await self._collected(), self._status, headers, media_type=self._kind)
+        self.streaming = True
+        headers["cache-control"] = "no-cache"
+        # Where the client leaves between two events, nobody asks the iterator for its next one.
+        ending = BackgroundTask(self.stop)
+        return StreamingResponse(self._events(), self._status, headers, media_type=self._kind, background=ending)
+
+    async def stop(self) -> None:
+        """Nobody waits any more."""
+        if self._exchange is not None:
+            self._exchange.abort()
+
+    async def _collected(self) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async for piece in self._body(self._limits.total):
+            parts.append(piece)
+            size += len(piece)
+            if size > self._limits.answer:
+                raise BrokenAnswer(f"the answer passes the limit of {self._limits.answer} bytes")
+        return b"".join(parts)
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        reader = _reader()
+        try:
+            async for piece in self._body(self._limits.between_tokens):
+                yield reader.feed(piece)
+            yield reader.close()
+        except EngineFault as fault:
+            log.warning("%s failed: %s; the stream ended in an error", self._backend.kind.label, fault.message)
+            yield fault.before + reader.fault(fault)
+        finally:
+            await self.stop()
+
+    async def _body(self, patience: float) -> AsyncIterator[bytes]:
+        while True:
+            while self._pieces:
+                piece = self._pieces.popleft()
+                self._waiting -= len(piece)
+                if self._waiting <= HIGH_WATER and self._exchange is not None:
+                    self._exchange.resume()
+                yield piece
+            if self._whole:
+                return
+            await self._more(patience)
+
+    async def _more(self, patience: float) -> None:
+        """Until something else has come; what was lost is raised once everything before it was taken."""
+        if self._fault is not None and not self._pieces:
+            raise self._fault
+        self._some.clear()
+        try:
+            async with asyncio.timeout_at(min(self._last, asyncio.get_running_loop().time() + patience)):
+                await self._some.wait()
+        except TimeoutError:
+            raise EngineTimeout(f"nothing more came within {patience:g} s") from None
+        if self._fault is not None and not self._pieces:
+            raise self._fault
+
+    # upstream.Listener
 
     def answered(self, status: int, headers: dict[bytes, bytes]) -> None:
         self._status = status
         self._kind = headers.get(b"content-type", b"application/json").decode("latin-1")
+        self._some.set()
 
     def received(self, data: bytes) -> None:
-        self._body += data
-        if len(self._body) > LIMIT:
-            self._body.clear()
-            self.lost(BrokenAnswer(f"The answer passes the limit of {LIMIT} bytes."))
+        self._pieces.append(data)
+        self._waiting += len(data)
+        if self._waiting > HIGH_WATER and self._exchange is not None:
+            self._exchange.pause()
+        self._some.set()
 
     def complete(self) -> None:
-        if not self.future.done():
-            self.future.set_result((self._status, self._kind, bytes(self._body)))
+        self._whole = True
+        self._some.set()
 
     def lost(self, fault: EngineFault) -> None:
-        if not self.future.done():
-            self.future.set_exception(fault)
+        self._fault = fault
+        self._some.set()
+
+
+def _streamable(scope: object) -> bool:
+    """HTTP/1.0 has no chunks: there a stream is sent as one whole answer."""
+    return not isinstance(scope, dict) or scope.get("http_version") != "1.0"
+
+
+def _reader() -> Reader:
+    call = Call(Operation.RESPONSES, Face.OPENAI, "/v1/responses", b"", "application/json", "", stream=True)
+    return ResponsesStream(call, Timing(), time.monotonic_ns)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
-from tests.fakes.raw import once
+import pytest
+from tests.fakes.raw import Raw, once
 from tests.gateway.site import SHARED, Site
+
+from penstock.faults.script import Script
 
 pytestmark = SHARED
 
@@ -63,3 +66,54 @@ async def test_an_unknown_answer_is_asked_of_nobody(site: Site) -> None:
     assert "resp_nobody" in answer.error
     assert not site.first.requests
     assert not site.second.requests
+
+
+async def test_a_stored_answer_is_streamed_as_it_comes(site: Site) -> None:
+    """Its first event is there while the engine is held before a later one."""
+    identity = await make(site, "first")
+    gate = site.first.hold(before=1)
+    async with Raw(site.url) as raw:
+        raw.ask(f"/v1/responses/{identity}?stream=true", None)
+        await gate.reached()
+        await raw.until(b"response.output_text.delta")
+        assert b"response.completed" not in raw.received
+        gate.open()
+        await raw.until(b"response.completed")
+    assert b"x-penstock-backend: first" in raw.received.lower()
+    assert b"error" not in raw.received
+
+
+@pytest.mark.parametrize("query", ["", "?stream=true"])
+async def test_a_client_that_leaves_while_it_waits_for_one_is_noticed(site: Site, query: str) -> None:
+    """H6."""
+    identity = await make(site, "first")
+    site.first.script = Script(silent=True)
+    async with Raw(site.url) as raw:
+        raw.ask(f"/v1/responses/{identity}{query}", None)
+        await site.first.until(lambda: site.first.requests[-1].method == "GET", "the question")
+    assert (await site.first.aborted()).request.path == f"/v1/responses/{identity}"
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_stream_is_noticed(site: Site) -> None:
+    """H6."""
+    identity = await make(site, "first")
+    gate = site.first.hold(before=1)
+    async with Raw(site.url) as raw:
+        raw.ask(f"/v1/responses/{identity}?stream=true", None)
+        await gate.reached()
+        await raw.until(b"response.output_text.delta")
+    assert (await site.first.aborted()).tokens == 1
+
+
+async def test_a_stored_answer_that_breaks_off_ends_in_an_error(site: Site) -> None:
+    identity = await make(site, "first")
+    for script in (Script(cut_after=1), Script(cut_after=1, cut="eos")):
+        site.first.script = script
+        stream = await once(site.url, f"/v1/responses/{identity}?stream=true")
+        assert stream.status == 200
+        assert b'"error"' in stream.events[-1]
+        assert b"response.completed" not in stream.body
+    site.first.script = Script(reset=True)
+    whole = await once(site.url, f"/v1/responses/{identity}")
+    assert whole.status == 502
+    assert whole.error.startswith("first: ")
