@@ -8,41 +8,36 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from typing import NamedTuple, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from typing import TypeAlias, TypeVar
+
+import msgspec
 
 from penstock.client.answer import Answer, Piece, Source
-from penstock.client.ask import Ask
-from penstock.client.codec import Reader, Served
+from penstock.client.ask import Ask, Message
+from penstock.client.attempt import among, begin, measure, served_by, whole
+from penstock.client.codec import Served
 from penstock.client.counts import Counts
 from penstock.client.failures import ConnectFailed, ModelNotServed, TookTooLong
-from penstock.client.io import Io, Limits, Opened, Reply, finished, pumped
+from penstock.client.io import Io, Limits, finished, pumped
 from penstock.client.place import Place, Target
 from penstock.client.retry import SPARE_SHARE, Policy, pause
 from penstock.client.transport_async import AsyncTransport
 from penstock.client.transport_blocking import BlockingTransport
+from penstock.client.window import Room, exchanges, kept, too_long
 from penstock.client.wire import tls
-from penstock.errors import BrokenAnswer, EngineFault, PenstockError, Unavailable
+from penstock.errors import EngineFault, PenstockError, Unavailable
 from penstock.model_names import other_names
 
 logger = logging.getLogger("penstock.client")
 
 T = TypeVar("T")
-_ERROR_LIMIT = 256 * 1024
 CHECK_SECONDS = 10.0
 """For asking an engine what it serves."""
-_LIST_SECONDS = 3.0
-"""For asking what is served, after an engine said that it does not have a model."""
 
 
-class _Begun(NamedTuple):
-    """A stream whose first content has arrived."""
-
-    opened: Opened
-    reader: Reader
-    pieces: list[Piece]
-
-
+Count: TypeAlias = Callable[[Sequence[Message]], int]
+"""The tokens of a conversation, counted by whoever calls."""
 Once = Callable[[Io, Place, Ask, Limits, str], Awaitable[T]]
 
 
@@ -92,6 +87,13 @@ class Engines:
         """What a check finds wrong, in few words; None: nothing."""
         return finished(self._trial(self._blocking))
 
+    def fit(self, ask: Ask, *, reserve: int, count: Count | None = None, window: int | None = None) -> list[int]:
+        """The indices of the ask's messages that fit beside `reserve` tokens of an answer: see window.py."""
+        return finished(self._fit(self._blocking, ask, reserve, count, window))
+
+    async def afit(self, ask: Ask, *, reserve: int, count: Count | None = None, window: int | None = None) -> list[int]:
+        return await self._fit(self._async, ask, reserve, count, window)
+
     def close(self) -> None:
         self._blocking.close()
 
@@ -102,16 +104,17 @@ class Engines:
     # whole answers
 
     async def _ask(self, io: Io, ask: Ask) -> Answer:
-        answer = await self._tried(io, ask, _whole)
+        answer = await self._tried(io, ask, whole)
         self._settled(answer.source)
         return answer
 
     # streams
 
     async def _stream(self, io: Io, ask: Ask) -> AsyncGenerator[Piece]:
-        begun = await self._tried(io, ask, _begin)
+        begun = await self._tried(io, ask, begin)
+        source = begun.pieces[0].source
         try:
-            self._settled(begun.pieces[0].source)
+            self._settled(source)
             begun.opened.begun()
             for piece in begun.pieces:
                 yield piece
@@ -122,7 +125,7 @@ class Engines:
         except EngineFault as fault:
             # Content was given out: another attempt would repeat it.
             self.counts.failure()
-            raise _placed(fault, self.first if not self.answered else self._place_of(self.answered)) from fault
+            raise _placed(fault, self._place_of(source)) from fault.__cause__
         finally:
             await begun.opened.close()
 
@@ -134,7 +137,7 @@ class Engines:
     async def _tried(self, io: Io, ask: Ask, once: Once[T]) -> T:
         """What the first engine gives, or the spare one, within one deadline."""
         self.counts.call()
-        begin = time.monotonic()
+        started = time.monotonic()
         total = self.policy.timeout if ask.timeout is None else ask.timeout
         spare = self.spare
         if spare is not None and self.first.resting():
@@ -142,7 +145,7 @@ class Engines:
         else:
             share = total if spare is None or self.first.gateway else total * (1 - SPARE_SHARE)
             try:
-                return await self._attempts(io, self.first, ask, once, begin + share, "")
+                return await self._attempts(io, self.first, ask, once, started + share, "")
             except EngineFault as fault:
                 if spare is None or self.first.gateway:
                     self.counts.failure()
@@ -151,7 +154,7 @@ class Engines:
         logger.warning("%s failed: %s, trying %s", self.first.label, failed, spare.label)
         self.counts.fallback(reason)
         try:
-            return await self._attempts(io, spare, ask, once, begin + total, reason)
+            return await self._attempts(io, spare, ask, once, started + total, reason)
         except EngineFault as fault:
             self.counts.failure()
             raise _neither(self.first, failed, spare, fault) from fault
@@ -162,13 +165,13 @@ class Engines:
         attempt = 1
         spare = place is self.first and self.spare is not None and not place.gateway
         while True:
-            begin = time.monotonic()
+            started = time.monotonic()
             limits = Limits(policy.connect, policy.silence, until)
             try:
                 return await once(io, place, ask, limits, reason)
             except EngineFault as fault:
                 now = time.monotonic()
-                if spare and isinstance(fault, TookTooLong | ConnectFailed) and now - begin > policy.connect / 2:
+                if spare and isinstance(fault, TookTooLong | ConnectFailed) and now - started > policy.connect / 2:
                     place.rest()
                 wait = pause(policy, fault, attempt, until - now, spare=spare)
                 if wait is None or (place.gateway and fault.retry_after is None and not _lost(fault)):
@@ -181,6 +184,29 @@ class Engines:
     def _settled(self, source: Source) -> None:
         self.answered = source
         self.counts.answer(source.fallback if source.gateway else "")
+
+    # the window
+
+    async def _fit(self, io: Io, ask: Ask, reserve: int, count: Count | None, window: int | None) -> list[int]:
+        async def room(dropped: int) -> Room:
+            turns = tuple(ask.messages[index] for index in kept(ask.messages, dropped))
+            if count is not None and window is not None:
+                return Room(count(turns), window)
+            fewer = msgspec.structs.replace(ask, messages=turns)
+            return await self._attempts(io, self.first, fewer, measure, time.monotonic() + self.policy.timeout, "")
+
+        most = len(exchanges(ask.messages))
+        low, high = 0, most + 1  # of the exchanges to drop: `high` fits, or is past the end
+        while low < high:
+            middle = low if low == 0 else (low + high) // 2  # nothing has to go, mostly
+            taken = await room(middle)
+            if taken.tokens + reserve <= taken.window:
+                high = middle
+            elif middle == most:
+                raise too_long(taken, reserve)
+            else:
+                low = middle + 1
+        return kept(ask.messages, high)
 
     # checks
 
@@ -201,84 +227,11 @@ class Engines:
         """What the first engine serves; raises where its model is not among it."""
         place = self.first
         until = time.monotonic() + min(self.policy.timeout, CHECK_SECONDS)
-        served = await _served(io, place, Limits(self.policy.connect, self.policy.silence, until))
+        served = await served_by(io, place, Limits(self.policy.connect, self.policy.silence, until))
         names = [one.name for one in served]
-        if not _among(place.model, names):
+        if not among(place.model, names):
             raise ModelNotServed(place.model, place.url, names)
         return served
-
-
-async def _whole(io: Io, place: Place, ask: Ask, limits: Limits, reason: str) -> Answer:
-    model = (ask.model if not reason else "") or place.model
-    outgoing = place.codec.request(ask, place.kind, model, stream=False)
-    reply = await io.send(place.post(outgoing), limits)
-    source = place.source(reply.headers, model, outgoing.dropped, reason)
-    if reply.status != 200:
-        raise await _refused(io, place, reply, model, limits)
-    place.fits(reply.headers, stream=False)
-    return place.codec.whole(reply.body, source)
-
-
-async def _begin(io: Io, place: Place, ask: Ask, limits: Limits, reason: str) -> _Begun:
-    """A stream up to its first content; until then another attempt repeats nothing."""
-    model = (ask.model if not reason else "") or place.model
-    outgoing = place.codec.request(ask, place.kind, model, stream=True)
-    opened = await io.open(place.post(outgoing), limits)
-    try:
-        return await _first_content(io, place, opened, limits, model, outgoing.dropped, reason)
-    except BaseException:
-        await opened.close()
-        raise
-
-
-async def _first_content(
-    io: Io, place: Place, opened: Opened, limits: Limits, model: str, dropped: tuple[str, ...], reason: str
-) -> _Begun:
-    source = place.source(opened.headers, model, dropped, reason)
-    if opened.status != 200:
-        reply = Reply(opened.status, opened.headers, await _error_body(opened))
-        raise await _refused(io, place, reply, model, limits)
-    place.fits(opened.headers, stream=True)
-    reader = place.codec.reader(source)
-    while data := await opened.read():
-        if pieces := reader.feed(data):
-            return _Begun(opened, reader, pieces)
-    reader.end()
-    raise BrokenAnswer("the stream ended without content")
-
-
-async def _error_body(opened: Opened) -> bytes:
-    body = b""
-    while len(body) < _ERROR_LIMIT and (data := await opened.read()):
-        body += data
-    return body
-
-
-async def _refused(io: Io, place: Place, reply: Reply, model: str, limits: Limits) -> PenstockError:
-    """The error of a refusal; where the model is missing, with what is served instead (W31)."""
-    error = place.judge(reply, model)
-    if not isinstance(error, ModelNotServed):
-        return error
-    until = min(limits.until, time.monotonic() + _LIST_SECONDS)
-    try:
-        served = await _served(io, place, limits._replace(until=until))
-    except PenstockError:
-        return error  # that the model is missing is what matters
-    return ModelNotServed(model, place.url, [one.name for one in served])
-
-
-async def _served(io: Io, place: Place, limits: Limits) -> list[Served]:
-    reply = await io.send(place.get(place.codec.models_path), limits)
-    if reply.status != 200:
-        raise place.judge(reply, place.model)
-    place.source(reply.headers, place.model, (), "")
-    place.fits(reply.headers, stream=False)
-    return place.codec.models(reply.body)
-
-
-def _among(model: str, names: list[str]) -> bool:
-    """Whether it is listed; Ollama's default tag may be left out."""
-    return model in names or (":" not in model and f"{model}:latest" in names)
 
 
 def _allowed(first: Target, spare: Target | None, fallback: str) -> Place | None:

@@ -83,7 +83,7 @@ class OpenAICodec:
                 body["suffix"] = ask.suffix
         else:
             path = "/v1/chat/completions"
-            body["messages"] = _messages(ask)
+            body["messages"] = turns(ask)
         if stream:
             body["stream"] = True
             body["stream_options"] = {"include_usage": True}
@@ -216,12 +216,14 @@ def _sentence(body: bytes) -> str:
     return body[:500].decode(errors="replace").strip()
 
 
-def _messages(ask: Ask) -> list[dict[str, Any]]:
+def turns(ask: Ask) -> list[dict[str, Any]]:
+    """The conversation in OpenAI's form."""
+    said_: list[dict[str, Any]]
     if ask.prompt is not None:
-        turns: list[dict[str, Any]] = [{"role": "user", "content": ask.prompt}]
+        said_ = [{"role": "user", "content": ask.prompt}]
     else:
-        turns = [_message(turn) for turn in ask.messages]
-    return [{"role": "system", "content": ask.system}, *turns] if ask.system else turns
+        said_ = [_message(turn) for turn in ask.messages]
+    return [{"role": "system", "content": ask.system}, *said_] if ask.system else said_
 
 
 def _message(turn: Message) -> dict[str, Any]:

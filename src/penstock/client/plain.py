@@ -21,6 +21,8 @@ from penstock.client.answer import Answer, Piece
 from penstock.client.ask import Ask
 from penstock.client.codec import Served
 from penstock.client.counts import Counted
+from penstock.client.engines import Count
+from penstock.client.openai_codec import DEFAULT_TOKENS
 from penstock.client.place import Target
 from penstock.types import Kind
 
@@ -100,6 +102,38 @@ class _Client:
 
     async def acheck(self) -> list[Served]:
         return await self.engines.acheck()
+
+    def fit(
+        self,
+        messages: Sequence[Any],
+        *,
+        reserve: int | None = None,
+        count: Count | None = None,
+        window: int | None = None,
+    ) -> list[Any]:
+        """The messages without the oldest exchanges that leave no room for the answer (S0.11, H4).
+
+        `reserve` is the answer's tokens; without it, what `max_tokens` says, else 512. The engine counts; where it
+        cannot (Ollama), give `count` and `window`, or get an error. What the system says and the last question stay.
+        """
+        ask = msgspec.structs.replace(self._default, messages=arguments.messages(messages))
+        indices = self.engines.fit(ask, reserve=self._reserved(reserve), count=count, window=window)
+        return [messages[index] for index in indices]
+
+    async def afit(
+        self,
+        messages: Sequence[Any],
+        *,
+        reserve: int | None = None,
+        count: Count | None = None,
+        window: int | None = None,
+    ) -> list[Any]:
+        ask = msgspec.structs.replace(self._default, messages=arguments.messages(messages))
+        indices = await self.engines.afit(ask, reserve=self._reserved(reserve), count=count, window=window)
+        return [messages[index] for index in indices]
+
+    def _reserved(self, reserve: int | None) -> int:
+        return reserve if reserve is not None else max(self._default.options.max_tokens or DEFAULT_TOKENS, 1)
 
     def close(self) -> None:
         """Close the connections that threads use; those of an event loop close with it."""

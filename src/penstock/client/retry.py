@@ -11,8 +11,8 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from penstock.client.failures import ConnectFailed, ModelNotServed, TookTooLong, WrongPath
-from penstock.errors import ConfigError, EngineFault, RateLimited
+from penstock.client.failures import ModelNotServed, TookTooLong, WrongPath
+from penstock.errors import ConfigError, EngineFault, RateLimited, Unreachable
 
 MOST_PAUSE = 30.0
 """Seconds; an engine that asks for a longer one is given up for this call."""
@@ -49,11 +49,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 def pause(policy: Policy, fault: EngineFault, attempt: int, left: float, *, spare: bool) -> float | None:
     """Seconds to wait before the next attempt at the same engine; None: there is none.
 
-    `attempt` counts from 1. With a spare, an engine that cannot be reached or lacks the model is left at once.
+    `attempt` counts from 1. With a spare, an engine that cannot be reached, dies or lacks the model is left at once (X5).
     """
     if attempt >= policy.attempts or isinstance(fault, ModelNotServed | WrongPath | TookTooLong):
         return None
-    if isinstance(fault, ConnectFailed) and spare:
+    if isinstance(fault, Unreachable) and spare:
         return None
     if fault.retry_after is not None:
         told = float(fault.retry_after)
