@@ -141,6 +141,9 @@ class Module(Noun, frozen=True, kw_only=True):
     tree: ast.Module
     lines: tuple[Evidence, ...]
     """Every line, in order."""
+    names: dict[str, str]
+    """Local name -> what was imported as it: `{"OpenAI": "openai.OpenAI"}`."""
+    calls: tuple[ast.Call, ...]
 
     def at(self, node: ast.AST) -> Evidence:
         """The line on which a node begins."""

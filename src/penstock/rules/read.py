@@ -18,6 +18,8 @@ from penstock.rules.reading.yaml_tree import Node, documents
 Reader = Callable[[Text], Material]
 
 _COMMENT = re.compile(r"(?:^|\s)#\s*(.*)")
+_TELLING = re.compile(r"(?i)vllm|openai|create_llm|retrieve")
+"""What every Python file that some rule looks at mentions: the others need no parsing."""
 _BLOCKS: Final = {
     "bash": "shell",
     "sh": "shell",
@@ -95,6 +97,8 @@ def _env(text: Text) -> Material:
 
 
 def _python(text: Text) -> Material:
+    if not _TELLING.search(text.text):
+        return Material()
     return Material(modules=(python_code.module(text),))
 
 

@@ -20,13 +20,12 @@ def module(text: Text) -> Module:
     except (ValueError, RecursionError, MemoryError) as broken:
         raise Unreadable(f"{text.name}: not Python: {broken}") from None
     lines = tuple(text.at(text.first + index) for index in range(max(1, len(text.lines))))
-    return Module(name=text.name, tree=tree, lines=lines)
+    return Module(name=text.name, tree=tree, lines=lines, names=_imported(tree), calls=tuple(calls(tree)))
 
 
-def imported(found: Module) -> dict[str, str]:
-    """Local name -> what it was imported as: `{"OpenAI": "openai.OpenAI"}`."""
+def _imported(tree: ast.Module) -> dict[str, str]:
     names: dict[str, str] = {}
-    for node in ast.walk(found.tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for one in node.names:
                 first = one.name.partition(".")[0]

@@ -9,7 +9,7 @@ from penstock.rules.engine import commands
 from penstock.rules.finding import Evidence, Finding
 from penstock.rules.material import Material, Module, Setting
 from penstock.rules.reading.flags import base, program
-from penstock.rules.reading.python_code import calls, imported, keyword, literal, meaning
+from penstock.rules.reading.python_code import keyword, literal, meaning
 from penstock.rules.rule import Rule, finding
 
 OLD = "OPENAI_API_BASE"
@@ -60,7 +60,7 @@ def _scopes(material: Material) -> Iterator[tuple[Setting, ...]]:
 
 def _reads_old_name(module: Module) -> bool:
     """Code that reads the old name, or a LangChain client, which does."""
-    names = imported(module).values()
+    names = module.names.values()
     if any(name.startswith(("langchain_openai", "langchain_community")) for name in names):
         return True
     return any(isinstance(node, ast.Constant) and node.value == OLD for node in ast.walk(module.tree))
@@ -68,11 +68,10 @@ def _reads_old_name(module: Module) -> bool:
 
 def _fixed_models(module: Module) -> Iterator[Evidence]:
     """`model="gpt-…"` in a module that makes an OpenAI client without saying where."""
-    names = imported(module)
-    made = [call for call in calls(module.tree) if meaning(call.func, names) in CLIENTS]
+    made = [call for call in module.calls if meaning(call.func, module.names) in CLIENTS]
     if not made or any(keyword(call, "base_url") for call in made):
         return
-    for call in calls(module.tree):
+    for call in module.calls:
         model = literal(keyword(call, "model"))
         if isinstance(model, str) and model.startswith(("gpt-", "o1", "o3", "o4", "text-embedding-", "chatgpt")):
             yield module.at(keyword(call, "model") or call)

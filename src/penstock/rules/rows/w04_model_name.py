@@ -10,7 +10,7 @@ from penstock.model_names import TAGS
 from penstock.rules.engine import engines
 from penstock.rules.finding import Evidence, Finding
 from penstock.rules.material import Material, Module
-from penstock.rules.reading.python_code import calls, imported, keyword, literal, meaning
+from penstock.rules.reading.python_code import keyword, literal, meaning
 from penstock.rules.rule import Rule, finding
 
 ALONE: Final = frozenset({"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2"})
@@ -69,9 +69,8 @@ def _judged(name: str, *at: Evidence) -> Iterator[Finding]:
 
 
 def _named(module: Module) -> Iterator[tuple[str, Evidence]]:
-    names = imported(module)
-    for call in calls(module.tree):
-        called = meaning(call.func, names)
+    for call in module.calls:
+        called = meaning(call.func, module.names)
         model = literal(keyword(call, "model"))
         ours = called.startswith("penstock.")
         if isinstance(model, str) and called.endswith(CONSTRUCTORS) and "vllm" in called.lower() and not ours:

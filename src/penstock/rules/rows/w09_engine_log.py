@@ -14,7 +14,7 @@ from penstock.rules.rule import Rule, finding
 GONE = "--disable-log-requests"
 AUDIT = re.compile(r"(?i)\baudit")
 MEND = "keep the trail at the gateway, where the caller is known; the engine's log is for finding faults"
-_CLAIM = re.compile(r"(?i)(?=.*\bvllm\b)(?=.*\blogg?(?:ing|s)?\b)(?=.*\baudit)")
+_CLAIM = (re.compile(r"(?i)\bvllm\b"), re.compile(r"(?i)\blogg?(?:ing|s)?\b"), AUDIT)
 
 
 def look(material: Material) -> Iterator[Finding]:
@@ -39,7 +39,7 @@ def look(material: Material) -> Iterator[Finding]:
             )
     for document in material.documents:
         for sentence in sentences(document):
-            if _CLAIM.search(sentence.text):
+            if all(part.search(sentence.text) for part in _CLAIM):
                 wrong = "logging at the vLLM layer is named as the source of an audit trail"
                 yield finding("W9", wrong, MEND, sentence.at, claim=True)
 

@@ -9,7 +9,7 @@ from typing import Final
 from penstock.rules.engine import launches
 from penstock.rules.finding import Evidence, Finding
 from penstock.rules.material import Material, Module
-from penstock.rules.reading.python_code import calls, imported, keyword, literal, meaning
+from penstock.rules.reading.python_code import keyword, literal, meaning
 from penstock.rules.rule import Rule, finding
 
 STEP: Final = 16
@@ -57,9 +57,8 @@ def _speculative(what: str, *at: Evidence) -> Finding:
 
 def _engine_calls(module: Module) -> Iterator[ast.Call]:
     """Calls that make or configure a vLLM engine, other than through our own compatibility layer."""
-    names = imported(module)
-    for call in calls(module.tree):
-        called = meaning(call.func, names)
+    for call in module.calls:
+        called = meaning(call.func, module.names)
         if "vllm" in called.lower() and not called.startswith("penstock."):
             yield call
 

@@ -8,7 +8,6 @@ from typing import Final
 
 from penstock.rules.finding import Evidence, Finding
 from penstock.rules.material import Material, Module
-from penstock.rules.reading.python_code import imported
 from penstock.rules.rule import Rule, finding
 
 HOOKS: Final = frozenset({"register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook"})
@@ -17,7 +16,7 @@ UNREACHED: Final = frozenset({"model_executor", "driver_worker", "model_runner"}
 
 def look(material: Material) -> Iterator[Finding]:
     for module in material.modules:
-        if not any(name.partition(".")[0] == "vllm" for name in imported(module).values()):
+        if not any(name.partition(".")[0] == "vllm" for name in module.names.values()):
             continue
         at = list(_hooks(module))
         if at:

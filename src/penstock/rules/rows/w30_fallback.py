@@ -13,7 +13,6 @@ from penstock.rules.reading.python_code import (
     classes,
     dotted,
     functions,
-    imported,
     keyword,
     literal,
     meaning,
@@ -39,15 +38,14 @@ def look(material: Material) -> Iterator[Finding]:
 
 def _untested(module: Module) -> Iterator[Finding]:
     """`create_llm(…, test_connection=False)`, unless it is ours, which falls back at the first call as well."""
-    names = imported(module)
     made = [
         call
-        for call in calls(module.tree)
+        for call in module.calls
         if dotted(call.func).rpartition(".")[2] == FACTORY
-        and not meaning(call.func, names).startswith("penstock.")
+        and not meaning(call.func, module.names).startswith("penstock.")
         and literal(keyword(call, "test_connection")) is False
     ]
-    first = [call for call in calls(module.tree) if _first_question(call)]
+    first = [call for call in module.calls if _first_question(call)]
     for call in made:
         yield finding(
             "W30",
@@ -148,7 +146,7 @@ def _retrieved(material: Material) -> Iterator[Finding]:
     if not found or "*" in taken:
         return
     for module in material.modules:
-        for call in calls(module.tree):
+        for call in module.calls:
             if isinstance(call.func, ast.Attribute) and call.func.attr in RETRIEVERS:
                 wrong = [one.arg for one in call.keywords if one.arg and one.arg not in taken]
                 if wrong:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from penstock.rules.engine import Engine, engines
 from penstock.rules.finding import Evidence, Finding
 from penstock.rules.material import Material, Module, Scrape, Setting
-from penstock.rules.reading.python_code import calls, imported, keyword, literal, meaning
+from penstock.rules.reading.python_code import keyword, literal, meaning
 from penstock.rules.reading.variables import latest
 from penstock.rules.rows.w01_base_url_name import CLIENTS
 from penstock.rules.rows.w06_metrics_port import reached
@@ -44,13 +44,12 @@ def _scopes(material: Material, found: list[Engine]) -> Iterator[tuple[Setting, 
 
 def _code(module: Module, found: list[Engine]) -> Iterator[Finding]:
     """An OpenAI client with its URL in the code, and the names that the same file asks for."""
-    names = imported(module)
-    made = [call for call in calls(module.tree) if meaning(call.func, names) in CLIENTS]
+    made = [call for call in module.calls if meaning(call.func, module.names) in CLIENTS]
     urls = [(keyword(call, "base_url"), literal(keyword(call, "base_url"))) for call in made]
     known = [(node, url) for node, url in urls if isinstance(url, str) and node is not None]
     if len(known) != 1:
         return
-    for call in calls(module.tree):
+    for call in module.calls:
         model = literal(keyword(call, "model"))
         if isinstance(model, str) and call not in made:
             yield from _judged(
