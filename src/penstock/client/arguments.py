@@ -6,6 +6,7 @@ both. No I/O here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -101,7 +102,8 @@ def one_url(default: str, **given: str | None) -> str:
             try:
                 found[name] = normal_url(text)
             except ValueError as expected:
-                raise ConfigError(f"{name}={text!r} cannot be used.", hint=f"It expects {expected}.") from None
+                shown = re.sub("//[^/@]*@", "//…@", text)  # a password does not go into an error
+                raise ConfigError(f"{name}={shown!r} cannot be used.", hint=f"It expects {expected}.") from None
     if len(set(found.values())) > 1:
         told = " and ".join(f"{name}={given[name]!r}" for name in found)
         raise ConfigError(f"{told} name two different engines.", hint="Give one of them, or both alike.")
