@@ -16,7 +16,7 @@ def listed() -> dict[str, set[str]]:
     """Verb -> options, as the page has them."""
     sections = re.split(r"^### penstock ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     return {
-        section.split()[0]: set(re.findall(r"^\| `(--[a-z]+)` \|", section, flags=re.MULTILINE)) for section in sections
+        section.split()[0]: set(re.findall(r"^\| `(--[a-z-]+)` \|", section, flags=re.MULTILINE)) for section in sections
     }
 
 
