@@ -10,7 +10,9 @@ import sys
 
 import typer
 
+from penstock.cli.bench import bench
 from penstock.cli.chat import chat
+from penstock.cli.compare import compare
 from penstock.cli.explain import explain_config
 from penstock.cli.models import models
 from penstock.cli.screen import complain
@@ -23,7 +25,7 @@ FAILED = 1
 UNUSABLE = 2
 INTERRUPTED = 130
 
-SERVE, ASK, LOOK = "Serve", "Ask", "Look"
+SERVE, ASK, LOOK, MEASURE = "Serve", "Ask", "Look", "Measure"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +47,8 @@ app.command("chat", rich_help_panel=ASK)(chat)
 app.command("models", rich_help_panel=ASK)(models)
 app.command("explain-config", rich_help_panel=LOOK)(explain_config)
 app.command("version", rich_help_panel=LOOK)(version)
+app.command("compare", rich_help_panel=MEASURE)(compare)
+app.command("bench", rich_help_panel=MEASURE)(bench)
 
 
 def main() -> None:
