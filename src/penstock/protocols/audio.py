@@ -8,6 +8,7 @@ from penstock.errors import BadRequest, PenstockError
 from penstock.protocols import multipart, openai, refusal
 from penstock.protocols.dialect import Call, Clock, Destination, Outgoing, Reader, Timing
 from penstock.protocols.openai_usage import Counts
+from penstock.protocols.reading import Collecting, Noted
 from penstock.types import Face, Operation, Usage
 
 
@@ -45,7 +46,7 @@ class Form:
     def reader(self, call: Call, to: Destination, timing: Timing, clock: Clock) -> Reader:
         """Transcription streams end without a mark, so only the HTTP framing says that they are whole."""
         del to
-        return OpaqueStream(timing, clock) if call.stream else OpaqueAnswer()
+        return (OpaqueStream if call.stream else OpaqueAnswer)(timing, clock)
 
 
 class Speech(openai.PassThrough):
@@ -53,57 +54,37 @@ class Speech(openai.PassThrough):
 
     def reader(self, call: Call, to: Destination, timing: Timing, clock: Clock) -> Reader:
         """Sound is not looked into."""
-        del call, to, timing, clock
-        return OpaqueAnswer()
+        del call, to
+        return OpaqueAnswer(timing, clock)
 
 
-class OpaqueAnswer:
+class OpaqueAnswer(Collecting, Noted):
     """A whole answer of any type; its framing alone says that it is complete."""
 
+    face = Face.OPENAI
     content_type = ""
 
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self.usage: Usage | None = None
-        self.model: str | None = None
-        self.answer_id: str | None = None
-        self.content = False
-        self.finished = False
-        self.finish_reason: str | None = None
-
-    def feed(self, data: bytes) -> bytes:
-        """Collect."""
-        self._parts.append(data)
-        return b""
+    def __init__(self, timing: Timing, clock: Clock) -> None:
+        super().__init__(timing, clock)
+        self._parts = []
 
     def close(self) -> bytes:
         """The body as it came; its token usage where it is JSON that carries one."""
         self.content = self.finished = True
-        body = b"".join(self._parts)
+        body = self._body()
         if body.startswith(b"{"):
             self.usage = _usage(body)
         return body
 
-    def fault(self, error: PenstockError) -> bytes:
-        """The whole refusal."""
-        return refusal.body(Face.OPENAI, error)
 
-
-class OpaqueStream(OpaqueAnswer):
+class OpaqueStream(Noted):
     """A streamed answer passed as it comes."""
 
     content_type = "text/event-stream; charset=utf-8"
 
-    def __init__(self, timing: Timing, clock: Clock) -> None:
-        super().__init__()
-        self._timing = timing
-        self._clock = clock
-
     def feed(self, data: bytes) -> bytes:
         """Bytes as they came."""
-        self.content = True
-        self._timing.last = self._clock()
-        self._timing.first = self._timing.first or self._timing.last
+        self._stamp()
         return data
 
     def close(self) -> bytes:

@@ -36,6 +36,7 @@ from penstock.protocols.ollama_types import (
     said,
 )
 from penstock.protocols.passage import passed
+from penstock.protocols.reading import Collecting, Noted
 from penstock.protocols.sse import Splitter, payload
 from penstock.types import Face, Usage
 
@@ -102,34 +103,20 @@ CHAT: Final[Telling] = _chat
 GENERATE: Final[Telling] = _generate
 
 
-class _Told:
+class _Told(Noted):
     """What both readers keep of an answer."""
 
-    __slots__ = (
-        "_calls", "_clock", "_counts", "_measured", "_model", "_tell", "_timing", "_timings", "_wall",
-        "answer_id", "content", "finish_reason", "finished", "model", "usage",
-    )  # fmt: skip
+    __slots__ = ("_calls", "_counts", "_measured", "_model", "_tell", "_timings", "_wall")
 
     def __init__(self, tell: Telling, model: str, timing: Timing, clock: Clock, wall: Clock) -> None:
+        super().__init__(timing, clock)
         self._tell = tell
         self._model = model
-        self._timing = timing
-        self._clock = clock
         self._wall = wall
         self._calls = Assembly()
         self._counts: Counts | None = None
         self._timings: Timings | None = None
         self._measured: Measured | None = None
-        self.usage: Usage | None = None
-        self.model: str | None = None
-        self.answer_id: str | None = None
-        self.content = False
-        self.finished = False
-        self.finish_reason: str | None = None
-
-    def fault(self, error: PenstockError) -> bytes:
-        """A line that says what went wrong; Ollama's clients raise it."""
-        return refusal.stream_error(Face.OLLAMA, error)
 
     def _note(self, answer: Answer, data: bytes) -> None:
         """What stands beside the text."""
@@ -152,12 +139,6 @@ class _Told:
         self.finish_reason = reason
         self.finished = self.content = True
         return self._calls.end(cut=reason == "length")
-
-    def _stamp(self) -> None:
-        now = self._clock()
-        self._timing.first = self._timing.first or now
-        self._timing.last = now
-        self.content = True
 
     def _line(self, piece: Piece) -> bytes:
         return self._tell(self._model, moment(self._wall()), piece)
@@ -197,6 +178,10 @@ class Stream(_Told):
             raise BrokenAnswer(msg)
         return self._end()
 
+    def fault(self, error: PenstockError) -> bytes:
+        """A line that says what went wrong; Ollama's clients raise it."""
+        return refusal.stream_error(Face.OLLAMA, error)
+
     def _event(self, event: bytes) -> bytes:
         data = payload(event)
         if data is None or self._done:
@@ -229,25 +214,21 @@ class Stream(_Told):
         return self._line(Piece(done_reason=self._reason(), metrics=self._metrics(streamed=True))) + b"\n"
 
 
-class Whole(_Told):
+class Whole(Collecting, _Told):
     """All at once."""
 
+    face = Face.OLLAMA
     content_type = "application/json; charset=utf-8"
 
     __slots__ = ("_parts",)
 
     def __init__(self, tell: Telling, model: str, timing: Timing, clock: Clock, wall: Clock) -> None:
         super().__init__(tell, model, timing, clock, wall)
-        self._parts: list[bytes] = []
-
-    def feed(self, data: bytes) -> bytes:
-        """Collect; the line bounds how much."""
-        self._parts.append(data)
-        return b""
+        self._parts = []
 
     def close(self) -> bytes:
         """The one object."""
-        data = b"".join(self._parts)
+        data = self._body()
         answer = _read(data)
         self._note(answer, data)
         choice = next((choice for choice in answer.choices or () if choice.index == 0), None)

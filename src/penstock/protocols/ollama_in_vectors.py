@@ -9,11 +9,12 @@ import math
 
 import msgspec
 
-from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
+from penstock.errors import BrokenAnswer, EngineRefused
 from penstock.protocols import refusal
 from penstock.protocols.dialect import Clock, Timing
 from penstock.protocols.ollama_openai import Vectors as Answer
 from penstock.protocols.ollama_types import EmbedAnswer, EmbeddingsAnswer, said
+from penstock.protocols.reading import Collecting, Noted
 from penstock.types import Face, Usage
 
 _answer = msgspec.json.Decoder(Answer)
@@ -21,36 +22,22 @@ _floats = msgspec.json.Decoder(list[float])
 _encode = msgspec.json.Encoder().encode
 
 
-class _Collected:
+class _Vectors(Collecting, Noted):
     """What both routes keep of an answer."""
+
+    face = Face.OLLAMA
 
     content_type = "application/json; charset=utf-8"
 
-    __slots__ = ("_clock", "_parts", "_timing", "answer_id", "content", "finish_reason", "finished", "model", "usage")
+    __slots__ = ("_parts",)
 
     def __init__(self, timing: Timing, clock: Clock) -> None:
-        self._timing = timing
-        self._clock = clock
-        self._parts: list[bytes] = []
-        self.usage: Usage | None = None
-        self.model: str | None = None
-        self.answer_id: str | None = None
-        self.content = False
-        self.finished = False
-        self.finish_reason: str | None = None
-
-    def feed(self, data: bytes) -> bytes:
-        """Collect; the line bounds how much."""
-        self._parts.append(data)
-        return b""
-
-    def fault(self, error: PenstockError) -> bytes:
-        """Whole answers are never begun, so this is the whole refusal."""
-        return refusal.body(Face.OLLAMA, error)
+        super().__init__(timing, clock)
+        self._parts = []
 
     def _vectors(self, wanted: int) -> list[msgspec.Raw]:
         """As many vectors as texts, in the order of the texts."""
-        data = b"".join(self._parts)
+        data = self._body()
         try:
             answer = _answer.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -69,14 +56,12 @@ class _Collected:
         self.model = answer.model
         if answer.usage is not None:
             self.usage = Usage(answer.usage.prompt_tokens or 0, 0)
-        now = self._clock()
-        self._timing.first = self._timing.first or now
-        self._timing.last = now
-        self.content = self.finished = True
+        self._stamp()
+        self.finished = True
         return vectors
 
 
-class Vectors(_Collected):
+class Vectors(_Vectors):
     """`/api/embed`."""
 
     __slots__ = ("_count", "_dimensions", "_name")
@@ -104,7 +89,7 @@ class Vectors(_Collected):
         )
 
 
-class Vector(_Collected):
+class Vector(_Vectors):
     """`/api/embeddings`."""
 
     __slots__ = ()

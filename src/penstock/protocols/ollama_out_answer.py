@@ -11,9 +11,11 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
-from penstock.protocols import ndjson, refusal, sse
+from penstock.errors import BrokenAnswer, PenstockError
+from penstock.protocols import refusal, sse
 from penstock.protocols.dialect import Clock, Timing
+from penstock.protocols.ndjson import Splitter
+from penstock.protocols.ollama_lines import LineByLine, read, undone
 from penstock.protocols.ollama_out_types import (
     Answer,
     ChatLogprobs,
@@ -26,7 +28,7 @@ from penstock.protocols.ollama_out_types import (
     TokenLogprob,
 )
 from penstock.protocols.ollama_types import NOTHING, Logprob, ToolCall, said
-from penstock.protocols.passage import passed
+from penstock.protocols.reading import Collecting, Noted
 from penstock.types import Face, Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -142,41 +144,25 @@ CHAT: Final[Shape] = _Chat()
 TEXT: Final[Shape] = _Text()
 
 
-class _Told:
+class _Told(Noted):
     """What both readers keep of an answer."""
 
-    __slots__ = (
-        "_calls", "_clock", "_created", "_model", "_new_id", "_offset", "_shape", "_timing",
-        "answer_id", "content", "finish_reason", "finished", "model", "usage",
-    )  # fmt: skip
+    __slots__ = ("_calls", "_created", "_id", "_model", "_new_id", "_offset", "_shape")
 
     def __init__(
         self, shape: Shape, model: str, timing: Timing, clock: Clock, wall: Clock, new_id: Callable[[], str]
     ) -> None:
+        super().__init__(timing, clock)
         self._shape = shape
         self._model = model
-        self._timing = timing
-        self._clock = clock
         self._new_id = new_id
         self._created = wall() // 1_000_000_000
         self._calls = 0
         self._offset = 0
-        self.usage: Usage | None = None
-        self.model: str | None = None
-        self.answer_id: str = shape.prefix + new_id()
-        self.content = False
-        self.finished = False
-        self.finish_reason: str | None = None
+        self.answer_id = self._id = shape.prefix + new_id()
 
     def _read(self, data: bytes) -> Line:
-        try:
-            line = _line.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            msg = f"Reading Ollama's answer: it is not the JSON it should be ({error})."
-            raise BrokenAnswer(msg) from None
-        if said(line.error):
-            msg = f"Ollama reported an error in its answer: {refusal.message_of(data)}"
-            raise EngineRefused(msg)
+        line = read(_line, data)
         self.model = line.model or self.model
         return line
 
@@ -187,10 +173,7 @@ class _Told:
         piece = Piece(text, turn.thinking or None, calls, line.logprobs, self._offset)
         self._offset += len(text)
         if piece.text or piece.reasoning or piece.calls:
-            now = self._clock()
-            self._timing.first = self._timing.first or now
-            self._timing.last = now
-            self.content = True
+            self._stamp()
         return piece
 
     def _call(self, call: ToolCall) -> SaidCall:
@@ -211,14 +194,14 @@ class _Told:
         return self.finish_reason
 
     def _answer(self, kind: str, choices: list[Choice], usage: Counts | UnsetType = UNSET) -> bytes:
-        return _encode(Answer(self.answer_id, kind, self._created, self._model, choices, usage))
+        return _encode(Answer(self._id, kind, self._created, self._model, choices, usage))
 
     def _counts(self) -> Counts:
         used = self.usage or Usage()
         return Counts(used.prompt_tokens, used.completion_tokens, used.prompt_tokens + used.completion_tokens)
 
 
-class Stream(_Told):
+class Stream(LineByLine, _Told):
     """Line by line."""
 
     content_type = "text/event-stream; charset=utf-8"
@@ -237,22 +220,9 @@ class Stream(_Told):
         usage_asked: bool,
     ) -> None:
         super().__init__(shape, model, timing, clock, wall, new_id)
-        self._splitter = ndjson.Splitter()
+        self._splitter = Splitter()
         self._usage_asked = usage_asked
         self._opened = False
-
-    def feed(self, data: bytes) -> bytes:
-        """The events that these bytes complete."""
-        return passed(self._splitter.feed(data), self._line)
-
-    def close(self) -> bytes:
-        """The last line may lack its end; an answer that does not say it is done is broken."""
-        rest = self._splitter.rest()
-        last = self._line(rest) if rest else b""
-        if not self.finished:
-            msg = "Ollama ended its stream without finishing the answer."
-            raise BrokenAnswer(msg)
-        return last
 
     def fault(self, error: PenstockError) -> bytes:
         """An explicit error event."""
@@ -279,9 +249,10 @@ class Stream(_Told):
         return b"".join(events)
 
 
-class Whole(_Told):
+class Whole(Collecting, _Told):
     """All at once."""
 
+    face = Face.OPENAI
     content_type = "application/json"
 
     __slots__ = ("_parts",)
@@ -290,26 +261,16 @@ class Whole(_Told):
         self, shape: Shape, model: str, timing: Timing, clock: Clock, wall: Clock, new_id: Callable[[], str]
     ) -> None:
         super().__init__(shape, model, timing, clock, wall, new_id)
-        self._parts: list[bytes] = []
-
-    def feed(self, data: bytes) -> bytes:
-        """Collect; the line bounds how much."""
-        self._parts.append(data)
-        return b""
+        self._parts = []
 
     def close(self) -> bytes:
         """The one object."""
-        line = self._read(b"".join(self._parts))
+        line = self._read(self._body())
         if not line.done:
-            msg = "Reading Ollama's answer: it does not say that it is done."
-            raise BrokenAnswer(msg)
+            raise undone()
         piece = self._piece(line)
         choice = self._shape.full(piece, self._end(line))
         return self._answer(self._shape.whole, [choice], self._counts())
-
-    def fault(self, error: PenstockError) -> bytes:
-        """Whole answers are never begun, so this is the whole refusal."""
-        return refusal.body(Face.OPENAI, error)
 
 
 def _chat_logprobs(given: list[Logprob] | None) -> ChatLogprobs | None:

@@ -8,12 +8,13 @@ import sys
 
 import msgspec
 
-from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
-from penstock.protocols import refusal
+from penstock.errors import BrokenAnswer
 from penstock.protocols.dialect import Clock, Timing
+from penstock.protocols.ollama_lines import read
 from penstock.protocols.ollama_out_types import PromptCounts, Vector
 from penstock.protocols.ollama_out_types import Vectors as Answer
-from penstock.protocols.ollama_types import NOTHING, said
+from penstock.protocols.ollama_types import NOTHING
+from penstock.protocols.reading import Collecting, Noted
 from penstock.types import Face, Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -32,42 +33,29 @@ class _Embedded(msgspec.Struct):
 _embedded = msgspec.json.Decoder(_Embedded)
 
 
-class Vectors:
+class Vectors(Collecting, Noted):
     """`/v1/embeddings`."""
 
+    face = Face.OPENAI
     content_type = "application/json"
 
+    __slots__ = ("_count", "_name", "_packed", "_parts")
+
     def __init__(self, name: str, count: int, timing: Timing, clock: Clock, *, packed: bool) -> None:
+        super().__init__(timing, clock)
         self._name = name
         self._count = count
-        self._timing = timing
-        self._clock = clock
         self._packed = packed
-        self._parts: list[bytes] = []
-        self.usage: Usage | None = None
-        self.model: str | None = None
-        self.answer_id: str | None = None
-        self.content = False
-        self.finished = False
-        self.finish_reason: str | None = None
-
-    def feed(self, data: bytes) -> bytes:
-        """Collect; the line bounds how much."""
-        self._parts.append(data)
-        return b""
+        self._parts = []
 
     def close(self) -> bytes:
         """As many vectors as texts, or none."""
-        data = b"".join(self._parts)
+        found = read(_embedded, self._body(), "embeddings")
         try:
-            found = _embedded.decode(data)
             vectors = [_floats.decode(vector) for vector in found.embeddings]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            msg = f"Reading Ollama's embeddings: they are not the JSON they should be ({error})."
+        except msgspec.DecodeError as error:
+            msg = f"Reading Ollama's embeddings: a vector is not a list of numbers ({error})."
             raise BrokenAnswer(msg) from None
-        if said(found.error):
-            msg = f"Ollama reported an error in its answer: {refusal.message_of(data)}"
-            raise EngineRefused(msg)
         if len(vectors) != self._count:
             msg = f"Reading Ollama's embeddings: {len(vectors)} vectors for {self._count} texts."
             raise BrokenAnswer(msg)
@@ -75,15 +63,11 @@ class Vectors:
         tokens = found.prompt_eval_count or 0
         self.model = found.model
         self.usage = Usage(tokens, 0)
-        self._timing.first = self._timing.last = self._clock()
-        self.content = self.finished = True
+        self._stamp()
+        self.finished = True
         return _encode(
             Answer([Vector(at, one) for at, one in enumerate(told)], self._name, PromptCounts(tokens, tokens))
         )
-
-    def fault(self, error: PenstockError) -> bytes:
-        """Whole answers are never begun, so this is the whole refusal."""
-        return refusal.body(Face.OPENAI, error)
 
 
 def _pack(vector: list[float]) -> msgspec.Raw:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
-from penstock.protocols import ndjson, refusal, splice
+from penstock.errors import BrokenAnswer, PenstockError
+from penstock.protocols import refusal, splice
 from penstock.protocols.dialect import Call, Clock, Destination, Outgoing, Reader, Timing
+from penstock.protocols.ndjson import Splitter
+from penstock.protocols.ollama_lines import LineByLine, read, undone
 from penstock.protocols.ollama_types import NOTHING, said
-from penstock.protocols.passage import passed
+from penstock.protocols.reading import Collecting, Noted
 from penstock.types import Face, Operation, Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -59,32 +61,15 @@ class PassThrough:
         return Whole(timing, clock, embedding=call.operation is Operation.EMBEDDING)
 
 
-class _Watcher:
+class _Watcher(Noted):
     """What both readers look for."""
 
-    __slots__ = ("_clock", "_timing", "answer_id", "content", "finish_reason", "finished", "model", "usage")
-
-    def __init__(self, timing: Timing, clock: Clock) -> None:
-        self._timing = timing
-        self._clock = clock
-        self.usage: Usage | None = None
-        self.model: str | None = None
-        self.answer_id: str | None = None
-        self.content = False
-        self.finished = False
-        self.finish_reason: str | None = None
+    __slots__ = ()
 
     def _watch(self, data: bytes) -> _Line:
-        try:
-            line = _line.decode(data)
-            if not data.isascii():
-                data.decode()
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            msg = f"Reading Ollama's answer: it is not the JSON it should be ({error})."
-            raise BrokenAnswer(msg) from None
-        if said(line.error):
-            msg = f"Ollama reported an error in its answer: {refusal.message_of(data)}"
-            raise EngineRefused(msg)
+        line = read(_line, data)
+        if not data.isascii():
+            _check_utf8(data)
         self.model = line.model or self.model
         turn = line.message
         if line.response or line.thinking or (turn and (turn.content or turn.thinking or turn.tool_calls)):
@@ -96,15 +81,18 @@ class _Watcher:
             self.finish_reason = line.done_reason or "stop"
         return line
 
-    def _stamp(self) -> None:
-        now = self._clock()
-        self._timing.first = self._timing.first or now
-        self._timing.last = now
-        self.content = True
+
+def _check_utf8(data: bytes) -> None:
+    """What the decoder skipped was not looked at, and goes to the client all the same."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        msg = f"Reading Ollama's answer: it is not UTF-8 ({error})."
+        raise BrokenAnswer(msg) from None
 
 
-class Lines(_Watcher):
-    """A stream of lines."""
+class Lines(LineByLine, _Watcher):
+    """A stream of lines; nothing may follow the last one."""
 
     content_type = "application/x-ndjson"
 
@@ -112,35 +100,23 @@ class Lines(_Watcher):
 
     def __init__(self, timing: Timing, clock: Clock) -> None:
         super().__init__(timing, clock)
-        self._splitter = ndjson.Splitter()
-
-    def feed(self, data: bytes) -> bytes:
-        """Whole lines; nothing may follow the last one."""
-        return passed(self._splitter.feed(data), self._pass)
-
-    def close(self) -> bytes:
-        """The last line may lack its end."""
-        rest = self._splitter.rest()
-        last = self._pass(rest) if rest and not self.finished else b""
-        if not self.finished:
-            msg = "Ollama ended its stream without finishing the answer."
-            raise BrokenAnswer(msg)
-        return last
+        self._splitter = Splitter()
 
     def fault(self, error: PenstockError) -> bytes:
         """A line that says what went wrong."""
         return refusal.stream_error(Face.OLLAMA, error)
 
-    def _pass(self, line: bytes) -> bytes:
+    def _line(self, data: bytes) -> bytes:
         if self.finished:
             return b""
-        self._watch(line)
-        return line + b"\n"
+        self._watch(data)
+        return data + b"\n"
 
 
-class Whole(_Watcher):
+class Whole(Collecting, _Watcher):
     """One object: an answer, or vectors."""
 
+    face = Face.OLLAMA
     content_type = "application/json; charset=utf-8"
 
     __slots__ = ("_embedding", "_parts")
@@ -148,25 +124,15 @@ class Whole(_Watcher):
     def __init__(self, timing: Timing, clock: Clock, *, embedding: bool) -> None:
         super().__init__(timing, clock)
         self._embedding = embedding
-        self._parts: list[bytes] = []
-
-    def feed(self, data: bytes) -> bytes:
-        """Collect; the line bounds how much."""
-        self._parts.append(data)
-        return b""
+        self._parts = []
 
     def close(self) -> bytes:
         """The body as it came, once it is known to be an answer."""
-        body = b"".join(self._parts)
+        body = self._body()
         found = self._watch(body)
         if self._embedding:
             self.finished = self.content = found.embeddings is not None or said(found.embedding)
         if not self.finished:
-            msg = "Reading Ollama's answer: it does not say that it is done."
-            raise BrokenAnswer(msg)
+            raise undone()
         self._stamp()
         return body
-
-    def fault(self, error: PenstockError) -> bytes:
-        """Whole answers are never begun, so this is the whole refusal."""
-        return refusal.body(Face.OLLAMA, error)
