@@ -15,7 +15,7 @@ from langchain_core.load import dumps, load
 from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import PromptTemplate
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from tests.client.conftest import Ways
 from tests.fakes.ollama import OllamaDouble
 from tests.fakes.threads import in_thread
@@ -28,6 +28,7 @@ from penstock.faults.engine import Engine
 from penstock.faults.script import Script
 
 HELLO = "hello wide world"
+FORM = "VLLMClient"
 
 
 def body(engine: Engine | OllamaDouble, index: int = -1) -> dict[str, Any]:
@@ -48,23 +49,23 @@ class Heard(BaseCallbackHandler):
         self.ends: list[Any] = []
         self.errors: list[BaseException] = []
 
-    def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: Any, **_: Any) -> None:  # noqa: ANN401
         self.runs.append((run_id, prompts, serialized["name"]))
 
-    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:  # noqa: ANN401
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **_: Any) -> None:  # noqa: ANN401
         assert chunk is not None
         self.tokens.append(token)
 
-    def on_llm_end(self, response: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def on_llm_end(self, response: Any, **_: Any) -> None:  # noqa: ANN401
         self.ends.append(response)
 
-    def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:  # noqa: ANN401
+    def on_llm_error(self, error: BaseException, **_: Any) -> None:  # noqa: ANN401
         self.errors.append(error)
 
 
 def test_the_library_offers_langchains_form_where_langchain_is() -> None:
     """S1.5: the class that an application imports is a LangChain LLM."""
-    assert client.VLLMClient is VLLMClient
+    assert getattr(client, FORM) is VLLMClient
     assert issubclass(VLLMClient, BaseLLM)
     assert not issubclass(OllamaClient, VLLMClient)
 
@@ -202,7 +203,7 @@ async def test_async_callbacks(scripted_engine: Engine) -> None:
     class Later(AsyncCallbackHandler):
         tokens: list[str]
 
-        async def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        async def on_llm_new_token(self, token: Any, **_: Any) -> None:  # noqa: ANN401
             self.tokens.append(token)
 
     class Silent(AsyncCallbackHandler):
@@ -311,7 +312,7 @@ async def test_a_field_that_is_set_later_counts_from_the_next_call(ways: Ways, s
 
 @pytest.mark.filterwarnings("ignore:The function `load` is in beta")
 def test_serialized_without_its_secret() -> None:
-    llm = VLLMClient(model="m", base_url="http://127.0.0.1:9", api_key="sk-very-secret", top_k=3)
+    llm = VLLMClient(model="m", base_url="http://127.0.0.1:9", api_key=SecretStr("sk-very-secret"), top_k=3)
     text = dumps(llm)
     assert "very-secret" not in text + repr(llm) + str(llm) + str(llm.model_dump())
     again = load(
@@ -354,7 +355,7 @@ def test_fields_that_cannot_be_used(fields: dict[str, Any], error: type[Exceptio
 
 def test_an_unknown_field_is_told() -> None:
     with pytest.warns(UserWarning, match="'temprature' is not known, did you mean temperature"):
-        VLLMClient(model="m", temprature=1)
+        VLLMClient(model="m", temprature=1)  # type: ignore[arg-type]
 
 
 async def test_an_unknown_argument_is_told(ways: Ways, scripted_engine: Engine) -> None:
