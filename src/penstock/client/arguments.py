@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from penstock import environment
 from penstock.address import base_url as normal_url
 from penstock.address import ollama_url
 from penstock.client.ask import Ask, Message, ToolCall
@@ -108,6 +109,15 @@ def one_url(default: str, **given: str | None) -> str:
         told = " and ".join(f"{name}={given[name]!r}" for name in found)
         raise ConfigError(f"{told} name two different engines.", hint="Give one of them, or both alike.")
     return next(iter(found.values()), default)
+
+
+def usual(kind: Kind, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Where an engine of this kind is when the code does not say, and the key that belongs to that place."""
+    names = environment.OLLAMA_URLS if kind is Kind.OLLAMA else environment.ENGINE_URLS
+    urls = environment.agreed_url(environ, names)
+    default = environment.DEFAULT_OLLAMA if kind is Kind.OLLAMA else environment.DEFAULT_VLLM
+    keyed = any(name.startswith("OPENAI") for name in urls)
+    return next(iter(urls.values()), default), environ.get("OPENAI_API_KEY", "").strip() if keyed else ""
 
 
 def messages(given: object) -> tuple[Message, ...]:

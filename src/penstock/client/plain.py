@@ -15,7 +15,6 @@ from typing import Any, ClassVar, TypeAlias
 import msgspec
 
 from penstock import environment
-from penstock.address import ollama_url
 from penstock.client import arguments
 from penstock.client.answer import Answer, Piece
 from penstock.client.ask import Ask
@@ -64,12 +63,13 @@ class _Client:
         **options: object,
     ) -> None:
         self.model = model or environment.DEFAULT_MODELS[self.kind]
-        self.base_url = arguments.one_url(self._usual_url(), base_url=base_url, host=host)
+        usual, key = ("", "") if base_url or host else arguments.usual(self.kind, os.environ)
+        self.base_url = arguments.one_url(usual, base_url=base_url, host=host)
         self.engines = arguments.engines(
             self.kind,
             self.model,
             self.base_url,
-            api_key=api_key or "",
+            api_key=api_key or key,
             fallback=fallback,
             fallback_model=fallback_model,
             fallback_policy=fallback_policy,
@@ -82,10 +82,6 @@ class _Client:
         self._default = arguments.asked(Ask(), {**self._usual_options(), **options})
         if validate_model_on_init:
             self.check()
-
-    @classmethod
-    def _usual_url(cls) -> str:
-        return environment.DEFAULT_VLLM
 
     @classmethod
     def _usual_options(cls) -> Mapping[str, Any]:
@@ -275,11 +271,6 @@ class ChatVLLM(_ChatClient):
 
 class _Ollama(_Client):
     kind = Kind.OLLAMA
-
-    @classmethod
-    def _usual_url(cls) -> str:
-        named = os.environ.get("OLLAMA_HOST", "")
-        return ollama_url(named) if named else environment.DEFAULT_OLLAMA
 
     @classmethod
     def _usual_options(cls) -> Mapping[str, Any]:

@@ -20,7 +20,8 @@ from tests.client.conftest import Ways
 from tests.fakes.ollama import OllamaDouble
 from tests.fakes.threads import in_thread
 
-from penstock import client
+from penstock import client, environment
+from penstock.client import plain
 from penstock.client.failures import ConnectFailed, ModelNotServed
 from penstock.client.langchain import OllamaClient, VLLMClient
 from penstock.errors import BadRequest, BrokenAnswer, ConfigError
@@ -353,9 +354,27 @@ def test_fields_that_cannot_be_used(fields: dict[str, Any], error: type[Exceptio
     assert "word@" not in said
 
 
+@pytest.mark.parametrize("form", [VLLMClient, plain.VLLMClient])
+def test_without_a_url_the_environment_says_where(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    """S1.21, S0.13, S0.14: as OllamaLLM reads OLLAMA_HOST; a key goes only to the URL of its own family."""
+    for name in environment.NAMES:
+        monkeypatch.delenv(name, raising=False)
+    assert form(model="m").engines.first.url == "http://vllm-server:8000"
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("VLLM_HOST", "http://127.0.0.1:9")
+    place = form(model="m").engines.first
+    assert place.url == "http://127.0.0.1:9"
+    assert all(name != b"Authorization" for name, _ in place.get("/").headers)
+    monkeypatch.delenv("VLLM_HOST")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:7/v1")
+    place = form(model="m").engines.first
+    assert (b"Authorization", b"Bearer k") in place.get("/").headers
+    assert form(model="m", base_url="http://127.0.0.1:6").engines.first.url == "http://127.0.0.1:6"
+
+
 def test_an_unknown_field_is_told() -> None:
     with pytest.warns(UserWarning, match="'temprature' is not known, did you mean temperature"):
-        VLLMClient(model="m", temprature=1)  # type: ignore[arg-type]
+        VLLMClient(model="m", temprature=1)  # type: ignore[call-arg]
 
 
 async def test_an_unknown_argument_is_told(ways: Ways, scripted_engine: Engine) -> None:

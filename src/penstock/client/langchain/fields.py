@@ -141,11 +141,12 @@ class EngineFields(BaseModel):
         """Make the engines and the ask that each call begins with, from the fields as they are now."""
         network = _Network.of(self)
         given = self.base_url if self._kind is Kind.VLLM or not self.base_url else ollama_url(self.base_url)
+        usual, key = ("", "") if given or self.host else arguments.usual(self._kind, os.environ)
         self._engines = arguments.engines(
             self._kind,
             self.model,
-            arguments.one_url(self._usual_url(), base_url=given, host=self.host),
-            api_key=self.api_key.get_secret_value() if self.api_key else network.key,
+            arguments.one_url(usual, base_url=given, host=self.host),
+            api_key=self.api_key.get_secret_value() if self.api_key else network.key or key,
             fallback=self.fallback,
             fallback_model=self.fallback_model,
             fallback_policy=self.fallback_policy,
@@ -163,13 +164,6 @@ class EngineFields(BaseModel):
         if fields.get("format") == "":
             del fields["format"]
         return {**self._usual_options(), **fields}
-
-    @classmethod
-    def _usual_url(cls) -> str:
-        if cls._kind is Kind.VLLM:
-            return environment.DEFAULT_VLLM
-        named = os.environ.get("OLLAMA_HOST", "")
-        return ollama_url(named) if named else environment.DEFAULT_OLLAMA
 
     @classmethod
     def _usual_options(cls) -> Mapping[str, Any]:
