@@ -9,11 +9,8 @@ reported, whether embeddings are normalised (these are not), sampling (the answe
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Self
 
 import msgspec
 from tests.fakes import ollama_asked, ollama_shapes
@@ -24,13 +21,13 @@ from penstock.faults import asked as openai_asked
 from penstock.faults import chat as openai_chat
 from penstock.faults import messages as openai_messages
 from penstock.faults.asked import Asked, Body
-from penstock.faults.play import play, refuse
-from penstock.faults.record import Journal, Received
-from penstock.faults.refused import Refused
+from penstock.faults.record import Received
 from penstock.faults.reply import JSON, Reply
-from penstock.faults.script import HEALTHY, Script, parse
+from penstock.faults.script import HEALTHY, Script
+from penstock.faults.scripted import Scripted
+from penstock.faults.shapes import typed
 from penstock.faults.spoken import speak
-from penstock.faults.wire import Exchange, Server
+from penstock.faults.wire import Exchange
 from penstock.faults.words import split, vector
 
 _KINDS = {
@@ -47,13 +44,13 @@ _LOADING = 1_500_000_000
 _EVER = timedelta(days=365 * 100)
 
 
-class OllamaDouble(Journal):
+class OllamaDouble(Scripted):
     """One Ollama and everything it saw."""
 
     def __init__(
         self, models: Iterable[str | OllamaModel] = ("llama3.2",), *, script: Script = HEALTHY, port: int = 0
     ) -> None:
-        super().__init__()
+        super().__init__(script, port)
         named = [OllamaModel(name=_tagged(model)) if isinstance(model, str) else model for model in models]
         self.models = {model.name: model for model in named}
         self.loaded: dict[str, datetime] = {}
@@ -61,68 +58,11 @@ class OllamaDouble(Journal):
         self.loadable = True
         """False: there is no memory for any model that is not loaded yet."""
         self.version = "0.12.0"
-        self.script = script
-        self.next: deque[Script] = deque()
-        self.port = port
-        self._server = Server(self._answer, self._left)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def asks_model(self, request: Received) -> bool:
+        return request.path in _ASKS
 
-    async def start(self) -> None:
-        self.port = await self._server.start("127.0.0.1", self.port)
-
-    async def stop(self) -> None:
-        await self._server.stop()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    def _left(self, exchange: Exchange) -> None:
-        if exchange.request.path in _ASKS:
-            self.left(exchange.request, exchange.tokens)
-
-    async def _answer(self, exchange: Exchange) -> None:
-        request = exchange.request
-        if request.path not in _ASKS:
-            self.probed(request)
-            await self._tell(exchange)
-            return
-        self.asked(request)
-        complete = False
-        try:
-            complete = await self._ask(exchange)
-        finally:
-            self.ended(complete=complete)
-
-    async def _ask(self, exchange: Exchange) -> bool:
-        request = exchange.request
-        script = self._script(request)
-        try:
-            reply = self._reply(request, script)
-        except GoError as error:
-            body = msgspec.json.encode({"error": error.message})
-            await refuse(exchange, script, body, error.status)
-            return False
-        except Refused as error:
-            await refuse(exchange, script, error.body(request.path), error.status)
-            return False
-        return await play(exchange, script, reply, self)
-
-    def _script(self, request: Received) -> Script:
-        own = request.header("x-script")
-        if own is not None:
-            return parse(own)
-        return self.next.popleft() if self.next else self.script
-
-    def _reply(self, request: Received, script: Script) -> Reply:
+    def reply(self, request: Received, script: Script) -> Reply:
         path = request.path
         if request.method != "POST":
             raise GoError(405, "method not allowed")
@@ -168,7 +108,7 @@ class OllamaDouble(Journal):
 
     def _compatible(self, path: str, request: Received, script: Script) -> Reply:
         """Ollama's own OpenAI and Anthropic routes."""
-        body = openai_asked.decode(request.body)
+        body = typed(path, openai_asked.decode(request.body))
         model = self._model(str(body.get("model") or ""))
         self._load(model, 300)
         if path == "/v1/messages":
@@ -224,7 +164,7 @@ class OllamaDouble(Journal):
         until = self.loaded.get(name)
         return until is not None and until > datetime.now(UTC)
 
-    async def _tell(self, exchange: Exchange) -> None:
+    async def tell(self, exchange: Exchange) -> None:
         request = exchange.request
         try:
             body, kind = self._page(request)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from penstock.faults.asked import Asked, Body, last_user
+from penstock.faults.refused import Refused
 
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _DURATION = re.compile(r"-?(?:\d+(?:\.\d+)?(?:h|ms|m|s|us|ns))+|0")
@@ -40,13 +41,12 @@ _INTS = frozenset(
 )
 
 
-class GoError(Exception):
+class GoError(Refused):
     """`{"error": …}` with a status."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+    def body(self, path: str) -> bytes:
+        del path
+        return msgspec.json.encode({"error": self.message})
 
 
 def decode(raw: bytes, kind: str) -> Body:

@@ -7,10 +7,7 @@ Per request:        header  x-script: {"cut_after": 3}
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
@@ -19,20 +16,20 @@ from penstock.faults import chat, condition, messages, pooling
 from penstock.faults.asked import Asked, Body
 from penstock.faults.condition import Gauges, Model
 from penstock.faults.flavour import VLLM, Flavour
-from penstock.faults.play import play, refuse
-from penstock.faults.record import Journal, Received
+from penstock.faults.record import Received
 from penstock.faults.refused import Refused, too_little, too_long, too_much, unknown_model
 from penstock.faults.reply import JSON, Reply
-from penstock.faults.script import HEALTHY, Script, parse
+from penstock.faults.script import HEALTHY, Script
+from penstock.faults.scripted import Scripted
 from penstock.faults.shapes import typed
 from penstock.faults.spoken import Spoken, speak
-from penstock.faults.wire import Exchange, Server
+from penstock.faults.wire import Exchange
 from penstock.faults.words import Vocabulary
 
 _STORED = 1000
 
 
-class Engine(Journal):
+class Engine(Scripted):
     """One engine and everything it saw."""
 
     def __init__(
@@ -43,24 +40,18 @@ class Engine(Journal):
         flavour: Flavour = VLLM,
         port: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(script, port)
         named = [Model(model) if isinstance(model, str) else model for model in models]
         self.models = {model.name: model for model in named}
         """Served names; change it to load or unload a model."""
-        self.script = script
-        """How requests without a script of their own are answered."""
-        self.next: deque[Script] = deque()
-        """Scripts for the next requests, one each, before `script` applies again."""
         self.healthy = True
         self.sleeping = False
         self.gauges = Gauges()
         self.vector_size = 8
         self.flavour = flavour
-        self.port = port
         self._vocabulary = Vocabulary()
         self._stored: dict[str, tuple[Asked, Spoken]] = {}
         self._prompted = self._generated = 0
-        self._server = Server(self._answer, self._left)
         self._pools: dict[str, Callable[[Body, int, Model], Reply]] = {
             "/embeddings": lambda body, number, _: pooling.embeddings(body, number, self._vocabulary, self.vector_size),
             "/score": lambda body, number, _: pooling.score(body, number),
@@ -70,72 +61,13 @@ class Engine(Journal):
             "/messages/count_tokens": lambda body, _, __: pooling.count_tokens(body),
         }
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def accepted(self) -> int:
-        """How many connections were ever accepted."""
-        return self._server.accepted
-
-    async def start(self) -> None:
-        self.port = await self._server.start("127.0.0.1", self.port)
-
-    async def stop(self) -> None:
-        """As if killed: connections are reset, the port is free; `start` brings it back on the same port."""
-        await self._server.stop()
-
-    def close_idle(self) -> int:
-        """Close the connections that wait for a next request, as vLLM does after 5 s; how many there were."""
-        return self._server.close_idle()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    def _left(self, exchange: Exchange) -> None:
-        if self._asks_model(exchange.request):
-            self.left(exchange.request, exchange.tokens)
-
-    def _asks_model(self, request: Received) -> bool:
+    def asks_model(self, request: Received) -> bool:
         return request.path in self.flavour.routes or request.path.startswith("/v1/responses/")
 
-    async def _answer(self, exchange: Exchange) -> None:
-        request = exchange.request
-        if not self._asks_model(request):
-            self.probed(request)
-            await self._tell(exchange)
-            return
-        self.asked(request)
-        complete = False
-        try:
-            complete = await self._ask(exchange)
-        finally:
-            self.ended(complete=complete)
+    def refusal(self, refused: Refused, path: str) -> bytes:
+        return self.flavour.error(refused, path)
 
-    async def _ask(self, exchange: Exchange) -> bool:
-        request = exchange.request
-        script = self._script(request)
-        try:
-            reply = self._reply(request, script)
-        except Refused as refused:
-            await refuse(exchange, script, self.flavour.error(refused, request.path), refused.status)
-            return False
-        return await play(exchange, script, reply, self)
-
-    def _script(self, request: Received) -> Script:
-        own = request.header("x-script")
-        if own is not None:
-            return parse(own)
-        return self.next.popleft() if self.next else self.script
-
-    def _reply(self, request: Received, script: Script) -> Reply:
+    def reply(self, request: Received, script: Script) -> Reply:
         path = request.path
         if script.status != 200 and not (script.silent or script.reset):
             raise Refused(script.status, script.message or f"scripted status {script.status}")
@@ -208,7 +140,7 @@ class Engine(Journal):
             raise unknown_model(name, tuple(self.models))
         return model
 
-    async def _tell(self, exchange: Exchange) -> None:
+    async def tell(self, exchange: Exchange) -> None:
         request = exchange.request
         path = request.path
         if path not in self.flavour.condition:
