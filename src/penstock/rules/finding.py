@@ -14,36 +14,30 @@ MASK: Final = "•••"
 LONGEST: Final = 200
 """Characters of a line that are shown."""
 
-_NAMED = re.compile(
-    r"""(?ix)
-    ( [\w.-]* (?: api[_-]?key | access[_-]?key | private[_-]?key | (?<!max_)(?<!max-)token(?!iz|_ids|s\b) | secret
-                | passw(?:or)?d | passphrase | credentials? | (?<![a-z])key(?![a-z]) ) [\w.-]* ["']? \s* )
-    ( = | : (?!//) \s* | ["',\s]+ (?= ["']? [^\s"'-] ) )
-    ( ["']? ) ( [^\s"',}\])]+ )
-    """
+_SECRET = (
+    r"[\w.-]*(?:api[_-]?key|access[_-]?key|private[_-]?key|(?<!max_)(?<!max-)token(?!iz|_ids|s\b)|secret|passw(?:or)?d|passphrase"
+    r"|credentials?|(?<![a-z])key(?![a-z]))[\w.-]*(?<!_env)(?<!_file)(?<!_path)(?<!_name)(?<!-file)"
 )
+"""A name under which a secret stands."""
+_GIVEN = re.compile(rf"(?i)({_SECRET}[\"']?\s*(?:=|:(?!//))\s*[\"']?)([^\s\"',}}\])]+)")
+_OPTION = re.compile(rf"(?i)(--{_SECRET}[\"']?[\s,]+[\"']?)([^\s\"',}}\]):=-][^\s\"',}}\])]*)")
 _FORMS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{4,}"), rf"\1 {MASK}"),
     (re.compile(r"(?<![\w-])(sk|hf|gh[pousr]|glpat|xox[abp]|AKIA)([-_]?)[A-Za-z0-9_-]{8,}"), rf"\1\2{MASK}"),
-    (re.compile(r"(://)[^/@\s]+@"), rf"\1{MASK}@"),
+    (re.compile(r"(://)(?:[^\s\"'@/]+|[^\s\"'@/:]*:[^\s\"'@]+)@"), rf"\1{MASK}@"),
 )
-_HARMLESS = re.compile(r"(?i)\$.*|true|false|null|none|-?\d{1,6}|\|[-+]?|>[-+]?|https?://.*")
+_HARMLESS = re.compile(r"(?i)\$.*|true|false|null|none|-?\d{1,6}|[|>][-+]?|https?://.*")
 
 
 def masked(text: str) -> str:
     """The text without what looks like a password, a key or a token."""
     for form, shown in _FORMS:
         text = form.sub(shown, text)
-    return _NAMED.sub(_hidden, text)
+    return _OPTION.sub(_hidden, _GIVEN.sub(_hidden, text))
 
 
 def _hidden(found: re.Match[str]) -> str:
-    name, between, quote, value = found.groups()
-    words = between.strip(" \t\"',") == ""
-    flag = name.lstrip("\"'").startswith("--")
-    if _HARMLESS.fullmatch(value) or (words and not flag):
-        return found[0]
-    return f"{name}{between}{quote}{MASK}"
+    return found[0] if _HARMLESS.fullmatch(found[2]) else f"{found[1]}{MASK}"
 
 
 class Evidence(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from penstock.rules.reading.yaml_tree import Node, documents
 Reader = Callable[[Text], Material]
 
 _COMMENT = re.compile(r"(?:^|\s)#\s*(.*)")
-_TELLING = re.compile(r"(?i)vllm|openai|create_llm|retrieve")
+_TELLING = re.compile(r"(?i)vllm|openai|create_llm|retrieve|invoke")
 """What every Python file that some rule looks at mentions: the others need no parsing."""
 _BLOCKS: Final = {
     "bash": "shell",

@@ -36,6 +36,8 @@ SHELLS: Final = frozenset({"sh", "bash", "dash", "zsh", "ash"})
 MODULES: Final = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server")
 """What `python -m` starts a server with, of old and still."""
 SERVE: Final = "serve"
+MANY: Final = frozenset({"--served-model-name", "--lora-modules"})
+"""Options that take every word up to the next option."""
 
 _COUNT = re.compile(r"[\d.]+[smhd]?")
 
@@ -148,14 +150,15 @@ def _flags(words: Sequence[Word], known: Mapping[str, Setting]) -> tuple[list[Fl
     while place < len(words):
         word = words[place]
         place += 1
-        if not word.text.startswith("--"):
-            # a short option and its value are nobody's model
-            place += word.text.startswith("-") and place < len(words)
-            positional += [] if word.text.startswith("-") else [word]
+        if not word.text.startswith("-"):
+            positional.append(word)
             continue
         name, equals, value = word.text.partition("=")
-        if not equals and place < len(words) and not words[place].text.startswith("-"):
-            value = words[place].text
+        values = [value] if equals else []
+        most = len(words) if name in MANY else 1
+        while len(values) < most and place < len(words) and not words[place].text.startswith("-"):
+            values.append(words[place].text)
             place += 1
-        flags.append(Flag(name.replace("_", "-"), expand(value, known), word.at))
+        if name.startswith("--"):
+            flags.append(Flag(name.replace("_", "-"), expand(" ".join(values), known), word.at))
     return flags, positional
