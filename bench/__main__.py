@@ -1,4 +1,4 @@
-"""The benchmark's command line: `run` (also without a verb), `profile`, `calls`, `held`, `missing`."""
+"""The benchmark's command line: `run` (also without a verb), `client`, `profile`, `calls`, `held`, `missing`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from bench import counting, holding, machine, profiling, report, rounds, traffic
+from bench import clients, counting, holding, machine, profiling, report, rounds, traffic
 from bench.build import programs
 from bench.peers import OURS, PEERS, Peer
 from bench.processes import raise_file_limit
@@ -61,6 +61,25 @@ def run(
     made = report.Report(facts, versions, plan, samples)
     report.show(made, Console(width=max(console.width, WIDTH)))
     for path in report.write(made, name):
+        console.print(f"written: {path}")
+
+
+@app.command()
+def client(
+    count: Annotated[int, typer.Option("--rounds", min=1, max=200)] = 11,
+    calls: Annotated[int, typer.Option(min=1, max=100_000, help="Of each library in each round and scenario.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of the order of the libraries.")] = 1,
+    name: Annotated[str, typer.Option(help="Of the result files; *-local is ignored by git.")] = "local",
+) -> None:
+    """Measure what a call costs in the client library, beside others; write bench/results/<date>-client-<name>."""
+    plan = clients.Plan(count, calls, seed)
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console
+    ) as progress:
+        task = progress.add_task("starting the libraries", total=plan.steps)
+        made = clients.run(plan, programs(), lambda text: progress.update(task, description=text, advance=1))
+    clients.show(made, Console(width=max(console.width, WIDTH)))
+    for path in clients.write(made, name):
         console.print(f"written: {path}")
 
 

@@ -1,4 +1,5 @@
 /* engine.c: an engine with OpenAI's wire format that computes nothing, for measuring what stands in front of it.
+ * Under /api/chat and /api/generate it answers in Ollama's, for measuring client libraries beside each other.
  *
  *   engine PORT
  *
@@ -22,6 +23,7 @@
 
 enum { READ_SIZE = 64 * 1024, REQUEST_MAX = 8 << 20, BACKLOG_MAX = 16 << 20, STREAMS_MAX = 65536, EVENTS = 256 };
 enum phase { IDLE, STREAMING, SILENT };
+enum wire { OPENAI, OLLAMA_CHAT, OLLAMA_GENERATE };
 enum hold { HOLD_NOTHING, HOLD_PREFILL, HOLD_STALL };
 
 struct connection {
@@ -33,6 +35,7 @@ struct connection {
     enum phase phase;
     uint64_t id; /* number of the request being answered */
     bool trace, usage;
+    enum wire wire;
     long total, left; /* events of this stream, and those still to come */
     uint64_t gap, due;
     size_t slot; /* place in the heap of paced streams, or NO_SLOT */
@@ -41,8 +44,8 @@ struct connection {
 static const size_t NO_SLOT = (size_t)-1;
 static int poller;
 static uint64_t requests;
-static char reply[2048];
-static size_t reply_length;
+static char reply[3][2048]; /* by wire */
+static size_t reply_length[3];
 
 /* ---- paced streams: a binary heap by due time, and one timer for the earliest ---- */
 
@@ -142,8 +145,16 @@ __attribute__((format(printf, 3, 4))) static bool put_chunk(struct connection *c
 #define EVENT \
     "data: {\"id\":\"chatcmpl-%llu\",\"object\":\"chat.completion.chunk\",\"created\":1790000000,\"model\":\"mock\",\"choices\":"
 
+#define LINE "{\"model\":\"mock\",\"created_at\":\"2026-11-21T00:00:00.000000789Z\","
+#define SAYS(wire) ((wire) == OLLAMA_CHAT ? "\"message\":{\"role\":\"assistant\",\"content\":\"" : "\"response\":\"")
+#define SAID(wire) ((wire) == OLLAMA_CHAT ? "\"}" : "\"")
+#define COUNTS "\"done\":true,\"done_reason\":\"stop\",\"total_duration\":9000000,\"load_duration\":40000,\"prompt_eval_count\":400," \
+               "\"prompt_eval_duration\":1000000,\"eval_count\":128,\"eval_duration\":8000000}"
+
 static bool put_event(struct connection *c) {
     c->left--;
+    if (c->wire)
+        return put_chunk(c, false, LINE "%sT%llu%s,\"done\":false}\n", SAYS(c->wire), (unsigned long long)now_ns(), SAID(c->wire));
     return put_chunk(c, false, EVENT "[{\"index\":0,\"delta\":{\"content\":\"T%llu\"},\"finish_reason\":null}]}\n\n",
                      (unsigned long long)c->id, (unsigned long long)now_ns());
 }
@@ -151,6 +162,7 @@ static bool put_event(struct connection *c) {
 static bool put_end(struct connection *c) {
     unsigned long long id = c->id;
     c->phase = IDLE;
+    if (c->wire) return put_chunk(c, true, LINE "%s%s," COUNTS "\n", SAYS(c->wire), SAID(c->wire));
     if (!put_chunk(c, false, EVENT "[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n", id)) return false;
     if (c->usage && !put_chunk(c, false, EVENT "[],\"usage\":{\"prompt_tokens\":400,\"completion_tokens\":%ld,"
                                                "\"total_tokens\":%ld}}\n\n", id, c->total, 400 + c->total))
@@ -188,9 +200,17 @@ static bool get(struct connection *c, const char *path) {
     return put(c, answer, (size_t)length);
 }
 
-static bool post(struct connection *c, const char *body, const char *end) {
+static bool wants_stream(struct connection *c, const char *body, const char *end) {
+    if (c->wire) return !contains(body, end, "\"stream\":false") && !contains(body, end, "\"stream\": false");
+    return contains(body, end, "\"stream\":true") || contains(body, end, "\"stream\": true");
+}
+
+static bool post(struct connection *c, const char *path, const char *body, const char *end) {
     static const char stream_head[] = "HTTP/1.1 200 OK\r\nserver: bench-engine\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
                                       "cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
+    static const char line_head[] = "HTTP/1.1 200 OK\r\nserver: bench-engine\r\ncontent-type: application/x-ndjson\r\n"
+                                    "transfer-encoding: chunked\r\n\r\n";
+    c->wire = !strncmp(path, "/api/chat ", 10) ? OLLAMA_CHAT : !strncmp(path, "/api/generate ", 14) ? OLLAMA_GENERATE : OPENAI;
     const char *order = memmem(body, (size_t)(end - body), "bench(", 6);
     const char *order_end = order ? memchr(order, ')', (size_t)(end - order)) : NULL;
     if (!order_end) order = NULL;
@@ -201,13 +221,13 @@ static bool post(struct connection *c, const char *body, const char *end) {
     c->trace = setting(order, order_end, "trace=", 0) != 0;
     if (c->trace) printf("start %llu %llu\n", (unsigned long long)c->id, (unsigned long long)now_ns());
     if (hold == HOLD_PREFILL) return c->phase = SILENT, true;
-    if (!contains(body, end, "\"stream\":true") && !contains(body, end, "\"stream\": true")) return put(c, reply, reply_length);
+    if (!wants_stream(c, body, end)) return put(c, reply[c->wire], reply_length[c->wire]);
 
     c->usage = contains(body, end, "\"include_usage\":true") || contains(body, end, "\"include_usage\": true");
     c->total = c->left = setting(order, order_end, "chunks=", 128);
     c->gap = (uint64_t)setting(order, order_end, "gap=", 0) * 1000;
     c->phase = hold == HOLD_STALL ? SILENT : STREAMING;
-    if (!put(c, stream_head, sizeof stream_head - 1) || !put_event(c)) return false;
+    if (!put(c, c->wire ? line_head : stream_head, (c->wire ? sizeof line_head : sizeof stream_head) - 1) || !put_event(c)) return false;
     if (hold == HOLD_STALL) return true;
     if (c->gap == 0) {
         while (c->left > 0)
@@ -244,7 +264,7 @@ static bool serve(struct connection *c) {
             used = (size_t)(body_end - c->in);
         }
         c->id = ++requests;
-        bool good = !strncmp(c->in, "POST ", 5) ? post(c, body, body_end) : !strncmp(c->in, "GET ", 4) && get(c, c->in + 4);
+        bool good = !strncmp(c->in, "POST ", 5) ? post(c, c->in + 5, body, body_end) : !strncmp(c->in, "GET ", 4) && get(c, c->in + 4);
         if (!good) return false;
         memmove(c->in, c->in + used, c->in_used - used);
         c->in_used -= used;
@@ -311,22 +331,24 @@ static void arm(int timer) {
     timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
-static void make_reply(void) {
-    char body[1100];
-    int n = snprintf(body, sizeof body, "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1790000000,\"model\":\"mock\","
-                                        "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"");
+static void make_reply(enum wire wire) {
+    char body[1400];
+    int n = wire ? snprintf(body, sizeof body, LINE "%s", SAYS(wire))
+                 : snprintf(body, sizeof body, "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1790000000,"
+                                               "\"model\":\"mock\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"");
     while (n < 880) n += snprintf(body + n, sizeof body - (size_t)n, "words of an answer, ");
-    n += snprintf(body + n, sizeof body - (size_t)n, "\"},\"logprobs\":null,\"finish_reason\":\"stop\"}],"
-                                                     "\"usage\":{\"prompt_tokens\":400,\"completion_tokens\":128,\"total_tokens\":528}}");
-    reply_length = (size_t)snprintf(reply, sizeof reply, "HTTP/1.1 200 OK\r\nserver: bench-engine\r\ncontent-type: application/json\r\n"
-                                                         "content-length: %d\r\n\r\n%s", n, body);
+    if (wire) n += snprintf(body + n, sizeof body - (size_t)n, "%s," COUNTS, SAID(wire));
+    else n += snprintf(body + n, sizeof body - (size_t)n, "\"},\"logprobs\":null,\"finish_reason\":\"stop\"}],"
+                                                          "\"usage\":{\"prompt_tokens\":400,\"completion_tokens\":128,\"total_tokens\":528}}");
+    reply_length[wire] = (size_t)snprintf(reply[wire], sizeof reply[wire], "HTTP/1.1 200 OK\r\nserver: bench-engine\r\n"
+                                          "content-type: application/json\r\ncontent-length: %d\r\n\r\n%s", n, body);
 }
 
 int main(int count, char **arguments) {
     if (count != 2) return fprintf(stderr, "usage: engine PORT\n"), 2;
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0); /* a traced line is read by someone who waits for it */
-    make_reply();
+    for (enum wire wire = OPENAI; wire <= OLLAMA_GENERATE; wire++) make_reply(wire);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     struct sockaddr_in address = loopback(atoi(arguments[1]));
