@@ -109,6 +109,12 @@ def _spoken(
         raise Interrupted("".join(given), fault) from fault
 
 
+def forget() -> None:
+    """Let go of every connection; the next call makes new ones."""
+    for made in (_vllm, _ollama):
+        made.cache_clear()
+
+
 # The service's own `except` is the second attempt, so there is one here.
 
 
