@@ -171,7 +171,12 @@ _WORDS = (
 )
 _EXPECTED = re.compile(r"Expected `([^`]*)`")
 _PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
-_PARSED = frozenset({"int_type", "float_type", "bool_type"})
+_UNPARSED = {
+    "int_type": ("int_parsing", ", unable to parse string as an integer"),
+    "float_type": ("float_parsing", ", unable to parse string as a number"),
+    "bool_type": ("bool_parsing", ", unable to interpret input"),
+}
+"""Text where pydantic would have read it, had it been able to."""
 
 
 def typed(path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,6 +203,7 @@ def _refused(told: str, body: Mapping[str, Any]) -> Refused:
     expected = _EXPECTED.search(told)
     names = expected[1].split(" | ") if expected else []
     _, kind, words = next((row for row in _WORDS if row[0] in names), ("", "value_error", told))
-    if isinstance(value, str) and kind in _PARSED:
-        kind, words = kind.replace("_type", "_parsing"), f"{words}, unable to parse string"
+    if isinstance(value, str) and kind in _UNPARSED:
+        kind, more = _UNPARSED[kind]
+        words += more
     return wrong_type(".".join(steps), kind, words, value)
