@@ -13,7 +13,7 @@ from tests.clients.clients import Client, Drawer, Outcome, perform
 from tests.clients.columns import ALIAS, EMBED_ALIAS, Column, Truth
 from tests.clients.outcome import Ask, Json, Refused, Said
 from tests.clients.table import Cell, Table
-from tests.engines.asking import without_blanks
+from tests.engines.asking import WEATHER, without_blanks
 
 QUESTION = "Which routes of Ollama are served?"
 PROMPT = f"<|user|>{QUESTION}<|end|><|assistant|>"
@@ -23,20 +23,6 @@ FORCED = "round trip, call forced"
 ROOT = Path(__file__).parents[2]
 TEXTS = ("one engine process", "a mapping of names to targets")
 LONG = "word " * 5000
-TOOL: Json = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "The weather here.",
-        "strict": True,
-        "parameters": {
-            "type": "object",
-            "properties": {"unit": {"type": "string", "enum": ["celsius", "fahrenheit"]}},
-            "required": ["unit"],
-            "additionalProperties": False,
-        },
-    },
-}
 SCHEMA: Json = {
     "title": "state",
     "description": "The state of a server.",
@@ -74,7 +60,7 @@ async def _perform(cell: Cell, table: Table, client: Client) -> Outcome:
         "stream": ("stream", (ask,), {}),
         "tools round trip": (
             "tools",
-            (Ask(model=ALIAS, text=CALL, limit=96, extra=_tight() if forced else {}), TOOL, RESULT),
+            (Ask(model=ALIAS, text=CALL, limit=96, extra=_tight() if forced else {}), WEATHER, RESULT),
             {"forced": forced},
         ),
         "JSON schema": ("schema", (ask, SCHEMA), {}),
@@ -122,13 +108,15 @@ async def _judge_tools(cell: Cell, table: Table, column: Column, outcome: Outcom
     for said in outcome:
         _judge(cell, table, said)
     if cell.result == "no call":
-        truth = await column.truth("tools", lambda: column.direct.chat(Ask(model="", text=CALL, limit=96), tool=TOOL))
+        truth = await column.truth(
+            "tools", lambda: column.direct.chat(Ask(model="", text=CALL, limit=96), tool=WEATHER)
+        )
         assert (first.calls, first.text) == ((), truth.text)
         _judge_counts(first, truth)
         return
     (call,) = first.calls
     assert call.name == "get_weather"
-    jsonschema.validate(call.arguments, TOOL["function"]["parameters"])
+    jsonschema.validate(call.arguments, WEATHER["function"]["parameters"])
     assert second.calls == ()
     if table.clients[cell.client].protocol == "OpenAI":
         assert call.id

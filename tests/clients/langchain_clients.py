@@ -102,16 +102,11 @@ class LangchainOpenAI:
         return openai_clients.refused(error)
 
     def _said(self, message: BaseMessage, pieces: int = 0) -> Said:
-        assert isinstance(message, AIMessage)
-        shown, usage = message.response_metadata, message.usage_metadata
-        return Said(
-            text=str(message.content),
-            pieces=pieces,
-            calls=_calls(message),
+        shown = message.response_metadata
+        return replace(
+            _heard(message, pieces),
             model=shown.get("model_name"),
             finish=shown.get("finish_reason"),
-            prompt_tokens=usage["input_tokens"] if usage else None,
-            completion_tokens=usage["output_tokens"] if usage else None,
             id=message.id,
             backend=shown.get("headers", {}).get(BACKEND),
         )
@@ -180,18 +175,26 @@ class LangchainOllama:
         return ollama_clients.refused(error)
 
     def _said(self, message: BaseMessage, pieces: int = 0) -> Said:
-        assert isinstance(message, AIMessage)
-        shown, usage = message.response_metadata, message.usage_metadata
-        return Said(
-            text=str(message.content),
-            pieces=pieces,
-            calls=_calls(message),
+        shown = message.response_metadata
+        return replace(
+            _heard(message, pieces),
             model=shown.get("model"),
             finish=shown.get("done_reason"),
-            prompt_tokens=usage["input_tokens"] if usage else None,
-            completion_tokens=usage["output_tokens"] if usage else None,
             durations=_durations(shown),
         )
+
+
+def _heard(message: BaseMessage, pieces: int) -> Said:
+    """What both of LangChain's integrations put in the same place."""
+    assert isinstance(message, AIMessage)
+    usage = message.usage_metadata
+    return Said(
+        text=str(message.content),
+        pieces=pieces,
+        calls=_calls(message),
+        prompt_tokens=usage["input_tokens"] if usage else None,
+        completion_tokens=usage["output_tokens"] if usage else None,
+    )
 
 
 def _structured(found: object, said: Callable[[BaseMessage], Said]) -> Said:
