@@ -14,23 +14,29 @@ MASK: Final = "•••"
 LONGEST: Final = 200
 """Characters of a line that are shown."""
 
-_SECRET = (
+_SECRETIVE = (
     r"[\w.-]*(?:api[_-]?key|access[_-]?key|private[_-]?key|(?<!max_)(?<!max-)token(?!iz|_ids|s\b)|secret|passw(?:or)?d|passphrase"
     r"|credentials?|(?<![a-z])key(?![a-z]))[\w.-]*(?<!_env)(?<!_file)(?<!_path)(?<!_name)(?<!-file)"
 )
 """A name under which a secret stands."""
-_GIVEN = re.compile(rf"(?i)({_SECRET}[\"']?\s*(?:=|:(?!//))\s*[\"']?)([^\s\"',}}\])]+)")
-_OPTION = re.compile(rf"(?i)(--{_SECRET}[\"']?[\s,]+[\"']?)([^\s\"',}}\]):=-][^\s\"',}}\])]*)")
+_GIVEN = re.compile(rf"(?i)({_SECRETIVE}[\"']?\s*(?:=|:(?!//))\s*[\"']?)([^\s\"',}}\])]+)")
+_OPTION = re.compile(rf"(?i)(--{_SECRETIVE}[\"']?[\s,]+[\"']?)([^\s\"',}}\]):=-][^\s\"',}}\])]*)")
 _FORMS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{4,}"), rf"\1 {MASK}"),
-    (re.compile(r"(?<![\w-])(sk|hf|gh[pousr]|glpat|xox[abp]|AKIA)([-_]?)[A-Za-z0-9_-]{8,}"), rf"\1\2{MASK}"),
+    (re.compile(r"(?<![\w-])((?:sk|hf|gh[pousr]|glpat|xox[abp])[-_]|AKIA)[A-Za-z0-9_-]{8,}"), rf"\1{MASK}"),
     (re.compile(r"(://)(?:[^\s\"'@/]+|[^\s\"'@/:]*:[^\s\"'@]+)@"), rf"\1{MASK}@"),
 )
+_HINT = re.compile(
+    r"(?i)key|token|secret|passw|passphrase|credential|bearer|basic|sk[-_]|hf[-_]|gh[pousr][-_]|glpat|xox|akia|@"
+)
+"""Nearly every line has nothing of this, and needs no closer look."""
 _HARMLESS = re.compile(r"(?i)\$.*|true|false|null|none|-?\d{1,6}|[|>][-+]?|https?://.*")
 
 
 def masked(text: str) -> str:
     """The text without what looks like a password, a key or a token."""
+    if not _HINT.search(text):
+        return text
     for form, shown in _FORMS:
         text = form.sub(shown, text)
     return _OPTION.sub(_hidden, _GIVEN.sub(_hidden, text))

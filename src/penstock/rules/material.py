@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from penstock.rules.finding import Evidence
+from penstock.rules.reading.text import Text
 
 
 class Noun(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,19 +136,19 @@ class Scrape(Noun, frozen=True, kw_only=True):
 
 
 class Module(Noun, frozen=True, kw_only=True):
-    """Python code."""
+    """Python code, walked once."""
 
-    name: str
+    source: Text
     tree: ast.Module
-    lines: tuple[Evidence, ...]
-    """Every line, in order."""
     names: dict[str, str]
     """Local name -> what was imported as it: `{"OpenAI": "openai.OpenAI"}`."""
     calls: tuple[ast.Call, ...]
+    functions: tuple[ast.FunctionDef | ast.AsyncFunctionDef, ...]
+    classes: tuple[ast.ClassDef, ...]
 
     def at(self, node: ast.AST) -> Evidence:
         """The line on which a node begins."""
-        return self.lines[min(getattr(node, "lineno", 1), len(self.lines)) - 1]
+        return self.source.at(self.source.first - 1 + int(getattr(node, "lineno", 1)))
 
 
 class Document(Noun, frozen=True, kw_only=True):

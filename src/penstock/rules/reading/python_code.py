@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from penstock.rules.material import Module
 from penstock.rules.reading.text import Text, Unreadable
@@ -19,13 +19,20 @@ def module(text: Text) -> Module:
         raise Unreadable(f"{text.name}:{(broken.lineno or 1) - 1 + text.first}: not Python: {broken.msg}") from None
     except (ValueError, RecursionError, MemoryError) as broken:
         raise Unreadable(f"{text.name}: not Python: {broken}") from None
-    lines = tuple(text.at(text.first + index) for index in range(max(1, len(text.lines))))
-    return Module(name=text.name, tree=tree, lines=lines, names=_imported(tree), calls=tuple(calls(tree)))
+    nodes = list(ast.walk(tree))
+    return Module(
+        source=text,
+        tree=tree,
+        names=_imported(nodes),
+        calls=tuple(node for node in nodes if isinstance(node, ast.Call)),
+        functions=tuple(node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)),
+        classes=tuple(node for node in nodes if isinstance(node, ast.ClassDef)),
+    )
 
 
-def _imported(tree: ast.Module) -> dict[str, str]:
+def _imported(nodes: Iterable[ast.AST]) -> dict[str, str]:
     names: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for one in node.names:
                 first = one.name.partition(".")[0]
@@ -69,10 +76,6 @@ def literal(node: ast.AST | None) -> object:
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
-
-
-def classes(tree: ast.AST) -> Iterator[ast.ClassDef]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
 
 
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:

@@ -63,6 +63,8 @@ def _reads_old_name(module: Module) -> bool:
     names = module.names.values()
     if any(name.startswith(("langchain_openai", "langchain_community")) for name in names):
         return True
+    if OLD not in module.source.text:
+        return False
     return any(isinstance(node, ast.Constant) and node.value == OLD for node in ast.walk(module.tree))
 
 

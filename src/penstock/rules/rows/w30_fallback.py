@@ -10,7 +10,6 @@ from penstock.rules.finding import Evidence, Finding
 from penstock.rules.material import Material, Module
 from penstock.rules.reading.python_code import (
     calls,
-    classes,
     dotted,
     functions,
     keyword,
@@ -30,7 +29,7 @@ RETRIEVERS: Final = frozenset({"retrieve", "aretrieve"})
 def look(material: Material) -> Iterator[Finding]:
     for module in material.modules:
         yield from _untested(module)
-        for client in classes(module.tree):
+        for client in module.classes:
             if any(function.name in {"invoke", "ainvoke"} for function in functions(client)):
                 yield from _client(module, client)
     yield from _retrieved(material)
@@ -139,7 +138,7 @@ def _retrieved(material: Material) -> Iterator[Finding]:
     taken: set[str] = set()
     found: list[tuple[Module, ast.FunctionDef | ast.AsyncFunctionDef]] = []
     for module in material.modules:
-        for function in functions(module.tree):
+        for function in module.functions:
             if function.name in RETRIEVERS:
                 taken |= parameters(function) | ({"*"} if function.args.kwarg else set())
                 found.append((module, function))
