@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
+from fractions import Fraction
+from math import comb
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.gateway.canary import SLOW, SURE, Outcome, Sample, Share, figures, judge, quantile, wilson
+from penstock.gateway.canary import SLOW, Outcome, Sample, Share, figures, judge, luck, luck_beside, quantile
 from penstock.state.switch import Rules
 
 RULES = Rules(min_requests=20)
-counts = st.integers(0, 3000).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of)))
+counts = st.integers(0, 300).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of)))
 
 
 def good(count: int, seconds: float = 1.0, first: float = 0.0) -> list[Sample]:
@@ -29,29 +31,36 @@ def times(seed: int, count: int, factor: float = 1.0) -> list[Sample]:
     return [Sample(0.0, Outcome.GOOD, factor * chance.lognormvariate(0.0, 0.6)) for _ in range(count)]
 
 
-@given(counts)
-def test_an_interval_holds_the_share_itself(seen: tuple[int, int]) -> None:
+def exactly(some: int, of: int, rate: Fraction) -> Fraction:
+    """The binomial tail without a rounding."""
+    return sum((comb(of, one) * rate**one * (1 - rate) ** (of - one) for one in range(some, of + 1)), Fraction(0))
+
+
+@given(counts, st.sampled_from([Fraction(1, 50), Fraction(1, 20), Fraction(1, 2), Fraction(19, 20)]))
+def test_luck_is_the_binomial_tail(seen: tuple[int, int], rate: Fraction) -> None:
     some, of = seen
-    low, high = wilson(some, of)
-    assert 0 <= low <= (some / of if of else 0) <= high <= 1
-    assert wilson(of - some, of) == pytest.approx((1 - high, 1 - low))
+    told = luck(Share(some, of), float(rate))
+    if Fraction(some) > of * rate:
+        assert told == pytest.approx(float(exactly(some, of, rate)), rel=1e-6, abs=1e-12)
+    else:
+        assert told == 1.0
 
 
-@given(counts)
-def test_seeing_the_same_more_often_makes_surer(seen: tuple[int, int]) -> None:
-    some, of = seen
-    low, high = wilson(some, of)
-    surer_low, surer_high = wilson(some * 4, of * 4)
-    assert surer_low >= low
-    assert surer_high <= high
+@given(counts, counts)
+def test_luck_beside_another_is_fishers(seen: tuple[int, int], other: tuple[int, int]) -> None:
+    (some, of), (others, of_others) = seen, other
+    told = luck_beside(Share(some, of), Share(others, of_others))
+    if of and some * max(of_others, 1) > others * of:
+        whole, all_of = some + others, of + of_others
+        ways = sum(comb(of, one) * comb(of_others, whole - one) for one in range(some, min(whole, of) + 1))
+        assert told == pytest.approx(float(Fraction(ways, comb(all_of, whole))), rel=1e-6, abs=1e-12)
+    else:
+        assert told == 1.0
 
 
-@pytest.mark.parametrize(("some", "of"), [(0, 10), (1, 10), (5, 50), (50, 1000)])
-def test_the_interval_is_wilsons(some: int, of: int) -> None:
-    """Its ends are the shares from which what was seen is just SURE standard deviations away."""
-    for end in wilson(some, of):
-        if 0 < end < 1:
-            assert abs(some / of - end) == pytest.approx(SURE * (end * (1 - end) / of) ** 0.5)
+def test_a_rate_of_nothing_allows_nothing() -> None:
+    assert luck(Share(1, 100), 0.0) == 0.0
+    assert luck(Share(0, 100), 0.0) == 1.0
 
 
 def test_a_dead_canary_is_stopped_after_a_handful() -> None:

@@ -42,9 +42,10 @@ def config(engine: Engine, **more: object) -> Config:
 class Asker:
     """A client that asks again and again, on kept or on fresh connections, and remembers what went wrong."""
 
-    def __init__(self, port: int, *, keep: bool) -> None:
+    def __init__(self, port: int, *, keep: bool, body: bytes = BODY) -> None:
         self._port = port
         self._keep = keep
+        self._body = body
         self.answered = 0
         self.lost: list[str] = []
         self._stop = False
@@ -67,7 +68,7 @@ class Asker:
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         close = b"" if self._keep else b"connection: close\r\n"
-        writer.write(HEAD + close + b"content-length: %d\r\n\r\n" % len(BODY) + BODY)
+        writer.write(HEAD + close + b"content-length: %d\r\n\r\n" % len(self._body) + self._body)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         assert b" 200 " in head.split(b"\r\n")[0], head
         length = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length"))
@@ -88,9 +89,9 @@ class Asker:
 
 
 @contextlib.asynccontextmanager
-async def asking(port: int, clients: int) -> AsyncIterator[list[Asker]]:
+async def asking(port: int, clients: int, body: bytes = BODY) -> AsyncIterator[list[Asker]]:
     """Clients of both sorts, busy until the block ends."""
-    askers = [Asker(port, keep=index % 2 == 0) for index in range(clients)]
+    askers = [Asker(port, keep=index % 2 == 0, body=body) for index in range(clients)]
     async with asyncio.TaskGroup() as group:
         for asker in askers:
             group.create_task(asker.run())

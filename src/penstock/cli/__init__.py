@@ -11,6 +11,7 @@ import sys
 import typer
 
 from penstock.cli.bench import bench
+from penstock.cli.canary import canary, rollback
 from penstock.cli.chat import chat
 from penstock.cli.compare import compare
 from penstock.cli.explain import explain_config
@@ -25,7 +26,7 @@ FAILED = 1
 UNUSABLE = 2
 INTERRUPTED = 130
 
-SERVE, ASK, LOOK, MEASURE = "Serve", "Ask", "Look", "Measure"
+SERVE, ASK, MOVE, LOOK, MEASURE = "Serve", "Ask", "Move", "Look", "Measure"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +46,8 @@ app.command("up", rich_help_panel=SERVE)(up)
 app.command("serve", rich_help_panel=SERVE)(serve)
 app.command("chat", rich_help_panel=ASK)(chat)
 app.command("models", rich_help_panel=ASK)(models)
+app.add_typer(canary, name="canary", rich_help_panel=MOVE)
+app.command("rollback", rich_help_panel=MOVE)(rollback)
 app.command("explain-config", rich_help_panel=LOOK)(explain_config)
 app.command("version", rich_help_panel=LOOK)(version)
 app.command("compare", rich_help_panel=MEASURE)(compare)

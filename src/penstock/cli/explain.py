@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.text import Text
 
@@ -13,9 +15,12 @@ from penstock.cli.screen import note, out, print_json, step
 from penstock.config_schema import json_schema
 from penstock.config_text import shown
 from penstock.gateway.discover import models
+from penstock.gateway.switched import spelled
 from penstock.shape import Path as Where
 from penstock.shape import Plain, dotted
 from penstock.sources import load
+from penstock.state.glance import standing
+from penstock.state.switch import Switch
 
 
 def explain_config(
@@ -35,8 +40,11 @@ def explain_config(
     with step("reading the configuration"):
         loaded = load(file, os.environ, models)
     values = shown(loaded.config)
+    switched = {one.alias: one for one in standing(loaded.config.state)}
+    notes = (*loaded.notes, *(line for one in switched.values() for line in _said(one)))
     if as_json:
-        print_json({"config": values, "origin": loaded.origin, "notes": loaded.notes})
+        told = {name: msgspec.to_builtins(one) for name, one in switched.items()}
+        print_json({"config": values, "origin": loaded.origin, "switched": told, "notes": notes})
         return
     rows = [(dotted(path), text, loaded.origin.get(dotted(path), "default")) for path, text in _leaves(values, ())]
     # Columns by hand: a table that is cut or folded at the screen's edge cannot be searched.
@@ -44,8 +52,19 @@ def explain_config(
     for where, text, origin in rows:
         style = "dim" if origin == "default" else ""
         out.print(Text.assemble((where.ljust(first), style), (text.ljust(second), style or "bold"), (origin, style)))
-    for line in loaded.notes:
+    for line in notes:
         note(line)
+
+
+def _said(switch: Switch) -> Iterator[str]:
+    """What the state says against the file."""
+    if switch.override is not None:
+        yield (
+            f"alias {switch.alias}: {spelled(switch.override)} was promoted and stands before these targets; "
+            f"`penstock rollback {switch.alias}` removes it"
+        )
+    if switch.canary is not None:
+        yield f"alias {switch.alias}: a canary to {spelled(switch.canary.target)} runs, at {switch.canary.percent:g} %"
 
 
 def _leaves(value: Plain, path: Where) -> list[tuple[Where, str]]:

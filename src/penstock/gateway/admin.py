@@ -16,20 +16,24 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from penstock.errors import ConfigError
 from penstock.gateway import readiness
+from penstock.gateway.admin_switches import PeerAware, Switches
 from penstock.gateway.line import Line
+from penstock.gateway.switchboard import Switchboard
 
 
 class Admin:
     """The socket and its routes."""
 
-    def __init__(self, path: str, line: Line, reload: Callable[[], Awaitable[str]], stop: Callable[[], None]) -> None:
+    def __init__(
+        self, path: str, line: Line, board: Switchboard, reload: Callable[[], Awaitable[str]], stop: Callable[[], None]
+    ) -> None:
         self._path = Path(path)
         self._line = line
+        self._board = board
         self._reload = reload
         self._stop = stop
         self._server: asyncio.AbstractServer | None = None
@@ -44,13 +48,14 @@ class Admin:
                 Route("/status", self._status, methods=["GET"]),
                 Route("/reload", self._reloaded, methods=["POST"]),
                 Route("/stop", self._stopped, methods=["POST"]),
+                *Switches(self._board).routes(),
             ]
         )
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
         config.load()
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
-            lambda: HttpToolsProtocol(config=config, server_state=self._state, app_state={}), sock=self._bind()
+            lambda: PeerAware(config=config, server_state=self._state, app_state={}), sock=self._bind()
         )
 
     def _bind(self) -> socket.socket:
@@ -108,6 +113,7 @@ class Admin:
                 "active_requests": len(self._line.active),
                 "draining": self._line.draining,
                 "aliases": msgspec.to_builtins(views),
+                "switched": [name for name, one in self._board.switches.items() if not one.plain],
             }
         )
 

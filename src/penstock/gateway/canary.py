@@ -1,10 +1,11 @@
 """Whether a canary does as well as the old path: pure, of two lists of answers.
 
-Both questions are asked of shares, so that one statistic guards both. *Fail*: the canary's failures are surely more than
-the rules allow, and surely more than those of the old path. *Slow*: at the quantile where the old path has 5 % of its
-answers, surely more than 5 % of the canary's take longer than the allowed multiple. "Surely" is the lower end of Wilson's
-interval, which holds for few requests too: a canary that is dead is stopped after a handful of them, one that is a little
-worse after many, and one that had bad luck goes on. No clock, no I/O.
+Both questions are asked of shares, so that one kind of test guards both. *Fail*: the canary's failures are more than the
+rules allow, and more than those of the old path. *Slow*: beyond the allowed multiple of the old path's P95 lie more than
+5 % of the canary's answers. Each "more" must be so clear that luck alone would bring it about less than once in a thousand
+looks; the tests are exact (binomial, and Fisher's for two shares), so they hold for few requests as for many: a canary
+that is dead is stopped after a handful of them, one that is a little worse after many, and bad luck is no reason. No clock,
+no I/O.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import msgspec
 
 from penstock.state.switch import Rules
 
-SURE = 2.58
-"""Standard deviations: one look in two hundred errs where the canary is exactly as bad as is just allowed."""
+LUCK = 0.001
+"""What luck may explain: a stop needs that it explains less."""
+DOUBT = 0.05
+"""How often the measure itself, the old path's P95, may be taken for too small; luck has to come on top of it."""
 SLOW = 0.05
 """The share of answers that lies beyond a P95."""
 
@@ -56,16 +59,6 @@ class Share(msgspec.Struct, frozen=True):
     @property
     def rate(self) -> float:
         return self.some / self.all if self.all else 0.0
-
-    @property
-    def at_least(self) -> float:
-        """What it surely is or more."""
-        return wilson(self.some, self.all)[0]
-
-    @property
-    def at_most(self) -> float:
-        """What it surely is or less."""
-        return wilson(self.some, self.all)[1]
 
     def __str__(self) -> str:
         return f"{self.some} of {self.all} ({self.rate * 100:.3g} %)"
@@ -112,16 +105,32 @@ def figures(side: Sequence[Sample]) -> Figures:
     )
 
 
-def wilson(some: int, of: int, sure: float = SURE) -> tuple[float, float]:
-    """Wilson's score interval of a share; 0 to 1 where nothing was seen."""
-    if not of:
-        return 0.0, 1.0
-    rate = some / of
-    wide = sure * sure / of
-    middle = (rate + wide / 2) / (1 + wide)
-    half = sure * math.sqrt(rate * (1 - rate) / of + wide / (4 * of)) / (1 + wide)
-    # At the two ends rounding would leave a hair.
-    return (max(0.0, middle - half) if some else 0.0), (min(1.0, middle + half) if some < of else 1.0)
+def luck(seen: Share, rate: float) -> float:
+    """How probable so many or more are where each happens at this rate: the binomial tail."""
+    some, of = seen.some, seen.all
+    if some <= of * rate:
+        return 1.0
+    if rate <= 0:
+        return 0.0
+    return sum(
+        math.exp(_ways(of, one) + one * math.log(rate) + (of - one) * math.log1p(-rate)) for one in range(some, of + 1)
+    )
+
+
+def luck_beside(seen: Share, other: Share) -> float:
+    """How probable so many or more are on this side where both sides are alike: Fisher's exact test, one-sided."""
+    if not seen.all or seen.rate <= other.rate:
+        return 1.0
+    some, of = seen.some + other.some, seen.all + other.all
+    return sum(
+        math.exp(_ways(seen.all, one) + _ways(other.all, some - one) - _ways(of, some))
+        for one in range(seen.some, min(some, seen.all) + 1)
+    )
+
+
+def _ways(of: int, some: int) -> float:
+    """The logarithm of the number of ways to choose so many."""
+    return math.lgamma(of + 1) - math.lgamma(some + 1) - math.lgamma(of - some + 1)
 
 
 def quantile(ordered: Sequence[float], share: float = 1 - SLOW) -> float:
@@ -130,7 +139,7 @@ def quantile(ordered: Sequence[float], share: float = 1 - SLOW) -> float:
 
 
 def _more(rules: Rules, canary: Share, old: Share, what: str) -> str:
-    if canary.at_least <= rules.max_error_rate or (old.all and canary.at_least <= old.at_most):
+    if luck(canary, rules.max_error_rate) >= LUCK or (old.all and luck_beside(canary, old) >= LUCK):
         return ""
     beside = f"; on the old path {old}" if old.all else ""
     return f"{canary} of its requests {what}, allowed are {rules.max_error_rate * 100:.3g} %{beside}"
@@ -150,7 +159,7 @@ def _slower(rules: Rules, canary: Sequence[Sample], old: Sequence[Sample], secon
     if len(took) < rules.min_requests:
         return ""
     slow = Share(sum(one > limit for one in took), len(took))
-    if slow.at_least <= SLOW:
+    if luck(slow, SLOW) >= LUCK:
         return ""
     before, now = quantile(usual), quantile(took)
     return (
@@ -160,10 +169,11 @@ def _slower(rules: Rules, canary: Sequence[Sample], old: Sequence[Sample], secon
 
 
 def _at_most(ordered: Sequence[float]) -> float:
-    """What the P95 surely is or less: an order statistic, else the largest value seen."""
+    """What the P95 is at most, but for luck: an order statistic, or the largest value seen where there are too few."""
     count = len(ordered)
-    index = math.ceil((1 - SLOW) * count + SURE * math.sqrt(count * SLOW * (1 - SLOW)))
-    return ordered[min(index, count) - 1]
+    first = math.ceil((1 - SLOW) * count)
+    enough = (index for index in range(first, count) if luck(Share(index, count), 1 - SLOW) < DOUBT)
+    return ordered[next(enough, count) - 1]
 
 
 def _share(side: Sequence[Sample], outcome: Outcome) -> Share:

@@ -27,15 +27,18 @@ from penstock.gateway.fleet import Fleet, State
 from penstock.gateway.metrics import Labels, Metrics, Snapshot
 from penstock.gateway.record import Records
 from penstock.gateway.request import Request
+from penstock.gateway.split import Plan, Sides, planned
+from penstock.gateway.switched import overridden
 from penstock.gateway.ways import Ways, supports
 from penstock.protocols.dialect import Call
 from penstock.protocols.table import Route
+from penstock.state.switch import Switch
 from penstock.types import Caller, Operation
 
 WANTED = frozenset(
     {
         b"authorization", b"x-api-key", b"content-type", b"content-length", b"expect", b"origin", b"host", b"x-request-id",
-        b"x-session-id", b"x-openwebui-chat-id", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta",
+        b"x-session-id", b"x-openwebui-chat-id", b"x-penstock-service", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta",
     }
 )  # fmt: skip
 """The headers any step looks at; all others end here."""
@@ -70,6 +73,8 @@ class Line:
         """Shutting down: every answer closes its connection, so that clients open their next one elsewhere."""
         self._sticky: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self.started = time.time()
+        self.switches: Mapping[str, Switch] = {}
+        self.sides: Mapping[str, Sides] = {}
         self._options: set[str] = set()
         self._prefix = b"req-" + os.urandom(6).hex().encode()
         self._numbers = count(1)
@@ -78,14 +83,19 @@ class Line:
     def adopt(self, config: Config) -> None:
         """Take a configuration; requests under way keep what they began with."""
         self.config = config
-        self._ways: dict[tuple[str, str], Ways] = {}
-        self._served: dict[tuple[str, str], Ways] = {}
         self.limits = config.limits
         self.keyring = Keyring(config.callers)
-        self.names = Names(config.aliases, config.default_alias)
+        self.switch(self.switches, self.sides)
         self._origins = frozenset(config.cors)
         slots = {name: alias.slots for name, alias in config.aliases.items()}
         self.admission.reshape(slots, config.limits.queue)
+
+    def switch(self, switches: Mapping[str, Switch], sides: Mapping[str, Sides]) -> None:
+        """Take what operators have switched, and where the ends of each canary's requests are noted."""
+        self.switches, self.sides = switches, sides
+        self.names = Names(overridden(self.config, switches), self.config.default_alias)
+        self._ways: dict[tuple[str, str], Plan] = {}
+        self._served: dict[tuple[str, str], Plan] = {}
 
     def open(self, route: Route, headers: Mapping[bytes, bytes]) -> Request:
         """The step before any body is read: who asks, and from where."""
@@ -127,7 +137,7 @@ class Line:
             return False
         return own.netloc == host and (bool(self.config.callers) or _is_loopback(own.hostname or ""))
 
-    def served(self, asked: Route, call: Call, caller: Caller, now: float) -> Ways:
+    def served(self, asked: Route, call: Call, caller: Caller, now: float) -> Plan:
         """Who can answer what this call asks for, by the name its caller used."""
         found = self._served.get((asked.path, call.model))
         if found is None or not found.fresh(now):
@@ -137,11 +147,13 @@ class Line:
             self._served[asked.path, call.model] = found
         return found
 
-    def ways(self, asked: Route, name: str, alias: Alias, operation: Operation) -> Ways:
+    def ways(self, asked: Route, name: str, alias: Alias, operation: Operation) -> Plan:
         """Who can answer this alias on this route, as the fleet is now."""
         found = self._ways.get((asked.path, name))
         if found is None or not found.fresh(time.monotonic()):
-            found = self._ways[asked.path, name] = Ways(asked, name, alias, operation, self)
+            switched = name in self.switches
+            found = planned(asked, name, operation, self) if switched else Ways(asked, name, alias, operation, self)
+            self._ways[asked.path, name] = found
         return found
 
     def unsupported(self, asked: Route, alias: str) -> Unsupported:
@@ -204,6 +216,10 @@ class Line:
             "penstock_engine_kv_cache_usage_ratio": [
                 ((one.name,), one.load.kv_use) for one in backends if one.load.kv_use is not None
             ],
+            "penstock_canary_share_percent": [
+                ((name,), one.canary.percent) for name, one in self.switches.items() if one.canary is not None
+            ],
+            "penstock_override": [((name,), 1.0) for name, one in self.switches.items() if one.override is not None],
             "penstock_workers": [((), 1.0)],
             "tensafe_vllm_kv_cache_utilization": [((), max(uses))] if uses else [],
         }

@@ -25,12 +25,19 @@ class Peers:
     """All workers but this one."""
 
     def __init__(self, admin: str, worker: int, workers: int) -> None:
-        self._paths = [socket_path(admin, one) for one in range(workers) if one != worker]
+        self.paths = [socket_path(admin, one) for one in range(workers) if one != worker]
 
     async def snapshots(self) -> list[Snapshot]:
         """The numbers of every worker that answers in time."""
-        found = await asyncio.gather(*(_snapshot(path) for path in self._paths))
+        found = await asyncio.gather(*(_snapshot(path) for path in self.paths))
         return [one for one in found if one is not None]
+
+    async def post(self, path: str, route: str) -> bytes | None:
+        """What one of them answers; None where it does not in time."""
+        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            async with asyncio.timeout(TIMEOUT):
+                return await ask(path, "POST", route)
+        return None
 
 
 async def _snapshot(path: str) -> Snapshot | None:

@@ -24,9 +24,11 @@ from penstock.errors import EngineFault, EngineTimeout, Overloaded, PenstockErro
 from penstock.gateway import answer, failover, route
 from penstock.gateway.attempt import Attempt
 from penstock.gateway.auth import check_scope
+from penstock.gateway.canary import Sample
 from penstock.gateway.client import Client, Headers
 from penstock.gateway.phase import Phase
 from penstock.gateway.record import Record
+from penstock.gateway.split import Plan, Side, Split, ending
 from penstock.gateway.trace import continued
 from penstock.protocols import refusal
 from penstock.protocols.dialect import Call, Reader, Timing
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from penstock.gateway.fleet import Backend
     from penstock.gateway.line import Line
     from penstock.gateway.metrics import Series
-    from penstock.gateway.ways import Way, Ways
+    from penstock.gateway.ways import Way
 
 log = structlog.stdlib.get_logger("penstock.line")
 
@@ -73,7 +75,7 @@ class Request:
         self.client: Client | None = None
         self.call = _UNREAD
         self.alias_name = ""
-        self.known: Ways | None = None
+        self.known: Plan | None = None
         self._ahead: Sequence[Way] = ()
         self.attempt: Attempt | None = None
         self.attempts = 0
@@ -153,7 +155,7 @@ class Request:
         known = self.known = line.served(self.route, call, self.caller, now)
         self.alias_name = known.name
         check_scope(self.caller, known.name)
-        ways = known.simple or known.order(self._affinity(call))
+        ways = known.simple or self._order(known, call)
         if call.previous:
             made_by = line.made_by(self.caller.tenant, call.previous)
             ways = [way for way in ways if way.backend.name == made_by] or ways
@@ -163,10 +165,14 @@ class Request:
         self.total = now + known.total
         self.first_token = known.first_token
 
-    def _affinity(self, call: Call) -> bytes | None:
+    def _order(self, known: Plan, call: Call) -> Sequence[Way]:
         header = self.headers.get(b"x-session-id") or self.headers.get(b"x-openwebui-chat-id")
         session = header.decode("latin-1") if header else call.session
-        return route.affinity(self.caller.tenant, session, call.body)
+        if isinstance(known, Split):
+            service = self.headers.get(b"x-penstock-service", b"").decode("latin-1")
+            made_by = self.line.made_by(self.caller.tenant, call.previous) if call.previous else None
+            known = self.known = known.plan(call, self.caller, session, service, made_by)
+        return known.simple or known.order(route.affinity(self.caller.tenant, session, call.body))
 
     # ── admit and route ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -426,8 +432,17 @@ class Request:
         if reader is not None and reader.usage is not None:
             series.prompt_tokens += reader.usage.prompt_tokens
             series.completion_tokens += reader.usage.completion_tokens
+        if self.known is not None and self.known.side is not None:
+            self._note_side(self.known.side, status, seconds, outcome)
         if self.line.records.lines:
             self.line.records.add(self._record(status, seconds, outcome, error, reader))
+
+    def _note_side(self, side: Side, status: int, seconds: float, told: str) -> None:
+        """A canary runs: how this ended for the side it was on."""
+        timing = self.timing
+        first = ((timing.first - timing.arrived) / 1e9 if timing.first else seconds) if self.call.stream else 0.0
+        rank = self.attempt.way.rank if self.attempt is not None else 0
+        side.over(Sample(time.monotonic(), ending(status, told, rank), seconds, first))
 
     def _record(self, status: int, seconds: float, outcome: str, error: str, reader: Reader | None) -> Record:
         way = self.attempt.way if self.attempt is not None else None

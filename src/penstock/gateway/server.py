@@ -34,6 +34,7 @@ from penstock.gateway.line import Line
 from penstock.gateway.peers import Peers, ask, socket_path
 from penstock.gateway.places import Places
 from penstock.gateway.record import Records
+from penstock.gateway.switchboard import Switchboard
 
 log = structlog.stdlib.get_logger("penstock.server")
 
@@ -84,11 +85,14 @@ class Gateway:
             line = self.line = Line(config, fleet, records)
             await fleet.start()
             peers = Peers(config.admin, self._role.worker, config.workers)
+            self._board = Switchboard(line, places, peers, config.state, leads=self._role.worker == 0)
+            await self._board.open()
+            life.push_async_callback(self._board.close)
             await self._serve(line, peers, sockets, ops)
 
     async def _serve(self, line: Line, peers: Peers, sockets: list[socket.socket], ops: list[socket.socket]) -> None:
         config = self.config
-        admin = Admin(socket_path(config.admin, self._role.worker), line, self.reload, self.stop)
+        admin = Admin(socket_path(config.admin, self._role.worker), line, self._board, self.reload, self.stop)
         if not self._role.takeover:
             admin.refuse_taken()
         lane = type("Lane", (HotLane if config.http == "hot" else Guard,), {"line": line})
@@ -107,6 +111,8 @@ class Gateway:
                 await _up(server, task)
             await self._retire_predecessor()
             await admin.start()
+            # Whatever was ordered between our first look and the moment in which we can be told.
+            await self._board.again()
             self._announce(sockets)
             await tasks[0]
         finally:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from penstock.gateway.fleet import Backend
     from penstock.gateway.line import Line
     from penstock.gateway.metrics import Series
+    from penstock.gateway.split import Side
 
 UPSTREAM = {
     "/api/chat": "/v1/chat/completions",
@@ -35,7 +36,16 @@ class Way:
     __slots__ = ("backend", "embeds", "head", "model", "pairing", "path", "queue", "rank", "series", "to")
 
     def __init__(
-        self, asked: Route, backend: Backend, model: str, rank: int, *, queue: Queue, series: Series, defaults: bool
+        self,
+        asked: Route,
+        backend: Backend,
+        model: str,
+        rank: int,
+        *,
+        queue: Queue,
+        series: Series,
+        defaults: bool,
+        side: Side | None,
     ) -> None:
         self.backend = backend
         self.model = model
@@ -47,6 +57,8 @@ class Way:
         self.head = (
             b"x-penstock-backend: " + backend.name.encode() + b"\r\nx-penstock-model: " + model.encode() + b"\r\n"
         )
+        if side is not None:
+            self.head += b"x-penstock-canary: " + side.name.encode() + b"\r\n"
         found = backend.model(model)
         self.to = Destination(
             kind=backend.kind, model=model, window=found.window if found else None, ollama_defaults=defaults
@@ -59,9 +71,13 @@ class Way:
 class Ways:
     """All ways of one alias on one route, and the order to try them in."""
 
-    __slots__ = ("_fleet", "_groups", "_until", "alias", "first_token", "generation", "name", "simple", "total")
+    __slots__ = ("_fleet", "_groups", "_until", "alias", "first_token", "generation", "name", "side", "simple", "total")
 
-    def __init__(self, asked: Route, name: str, alias: Alias, operation: Operation, line: Line) -> None:
+    def __init__(
+        self, asked: Route, name: str, alias: Alias, operation: Operation, line: Line, side: Side | None = None
+    ) -> None:
+        self.side = side
+        """Where the ends of its requests are noted while a canary runs."""
         self.name = name
         self.alias = alias
         self.first_token = alias.first_token or line.limits.first_token
@@ -80,7 +96,7 @@ class Ways:
                 if supports(asked, backend):
                     series = line.metrics.series(name, backend.name, operation.value)
                     group[backend.name] = Way(
-                        asked, backend, target.model, rank, queue=queue, series=series, defaults=defaults
+                        asked, backend, target.model, rank, queue=queue, series=series, defaults=defaults, side=side
                     )
             groups.append(group)
         self._groups = [group for group in groups if group]

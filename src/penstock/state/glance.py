@@ -11,6 +11,8 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
+from penstock.state.switch import Switch
+
 SQLITE = "sqlite:///"
 WAIT = 2.0
 
@@ -30,3 +32,14 @@ def has_rows(url: str, table: str) -> bool:
         return "no such table" not in str(error)
     except sqlite3.DatabaseError:
         return True
+
+
+def standing(url: str) -> list[Switch]:
+    """What is switched, for somebody who is not the gateway; nothing is created where there is no state yet."""
+    if not has_rows(url, "switches"):
+        return []
+    from penstock.state.store import Store  # noqa: PLC0415 - the library that this file spares those who need it not
+    from penstock.state.switches import read  # noqa: PLC0415 - likewise
+
+    with Store(url) as store:
+        return [one for one in read(store).values() if not one.plain]
