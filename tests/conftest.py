@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 
 from hypothesis import HealthCheck, settings
+from tests.engines_fixtures import guide_engine
 from tests.fakes.fixtures import gateway, lane, ollama_double, openai_double, scripted_engine
+from tests.guided import guided
 
-__all__ = ["gateway", "lane", "ollama_double", "openai_double", "scripted_engine"]
+__all__ = ["gateway", "guide_engine", "guided", "lane", "ollama_double", "openai_double", "scripted_engine"]
 
 # No deadline: a machine that is busy with something else is no mistake of the code under test. Examples that fail are
 # printed with the blob that repeats them.
