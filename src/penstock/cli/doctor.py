@@ -12,14 +12,14 @@ from rich.text import Text
 from penstock.address import base_url
 from penstock.cli.screen import err, note, out, print_json
 from penstock.cli.talk import KEY_NAME
-from penstock.doctor.configured import Place, places
+from penstock.doctor.configured import places
 from penstock.doctor.files import gather
-from penstock.doctor.live import examine
+from penstock.doctor.live import examine_all
 from penstock.doctor.report import Report, report
 from penstock.doctor.result import Result
-from penstock.doctor.server import POOL_IDLE, Asked
+from penstock.doctor.server import POOL_IDLE, Asked, Place
 from penstock.errors import ConfigError
-from penstock.rules.finding import Finding
+from penstock.rules.finding import Finding, masked
 
 WRONG: Final = 1
 STATES: Final = {"ok": ("✓", "green"), "wrong": ("✗", "red"), "unknown": ("·", "dim")}
@@ -77,21 +77,19 @@ def _url(text: str) -> str:
         base_url(f"{scheme}://{rest.partition('/')[0]}")
     except ValueError as expected:
         raise ConfigError(
-            f"Examining {text}: this expects {expected}.", hint="For example http://127.0.0.1:8000"
+            f"Examining {masked(text)}: this expects {expected}.", hint="For example http://127.0.0.1:8000"
         ) from None
     return text
 
 
-def _live(urls: list[Place]) -> list[Result]:
-    results: list[Result] = []
-    for place in urls:
-        if err.is_terminal:
-            with err.status(place.url) as status:
-                results += examine(place.url, place.asked, lambda text: status.update(Text(text)))
-        else:
-            err.print(Text(f"· asking {place.url}"))
-            results += examine(place.url, place.asked, lambda _: None)
-    return results
+def _live(places: list[Place]) -> list[Result]:
+    if not places:
+        return []
+    if not err.is_terminal:
+        err.print(Text(f"· asking {', '.join(place.url for place in places)}"))
+        return examine_all(places, lambda _: None)
+    with err.status("asking") as status:
+        return examine_all(places, lambda text: status.update(Text(text)))
 
 
 def _show(found: Report) -> None:

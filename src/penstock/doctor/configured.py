@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
 from penstock.address import parse_address
 from penstock.config import Config
-from penstock.doctor.server import Asked
+from penstock.doctor.server import Asked, Place
 from penstock.gateway.upstream import IDLE
 from penstock.sources import load
 from penstock.types import Kind
-
-
-class Place(NamedTuple):
-    """A URL to examine and what its clients want of it."""
-
-    url: str
-    asked: Asked
 
 
 def places(file: Path, asked: Asked) -> list[Place]:

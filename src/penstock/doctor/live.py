@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -19,10 +19,12 @@ from penstock.doctor.checks import (
     path,
 )
 from penstock.doctor.result import Check, Result, wrong
-from penstock.doctor.server import Asked, meet
+from penstock.doctor.server import Asked, Place, meet
 
 LIMIT: Final = 15.0
 """Seconds for one URL, whatever it does."""
+AT_ONCE: Final = 8
+"""Servers at the same time."""
 REACH: Final = "reach"
 CHECKS: Final[tuple[Check, ...]] = (
     path.CHECK,
@@ -37,6 +39,13 @@ CHECKS: Final[tuple[Check, ...]] = (
 )
 
 Progress = Callable[[str], None]
+
+
+def examine_all(places: Sequence[Place], progress: Progress) -> list[Result]:
+    """Several servers beside each other, in the order given."""
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as beside:
+        found = beside.map(lambda place: examine(place.url, place.asked, progress), places)
+        return [result for results in found for result in results]
 
 
 def examine(url: str, asked: Asked, progress: Progress, limit: float = LIMIT) -> list[Result]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -32,6 +32,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Judge the server as one that other machines reach, whatever its address looks like from here."""
     pool_idle: float = POOL_IDLE
     """Seconds that the clients' pools keep an idle connection."""
+
+
+class Place(NamedTuple):
+    """A URL to examine and what its clients want of it."""
+
+    url: str
+    asked: Asked
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):

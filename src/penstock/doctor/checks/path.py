@@ -27,7 +27,7 @@ def look(server: Server) -> Result:
         server.seen(f"GET {path} → {given.told}"),
         server.seen(f"GET {server.base}/v1/models → {listing.status}, {len(server.models)} models"),
     )
-    twice = path.split("/").count("v1") > 1
+    twice = "/v1/v1/" in path
     what = (
         f"/v1 stands twice: applications ask for {path}"
         if twice
