@@ -14,6 +14,7 @@ from penstock.cli.bench import bench
 from penstock.cli.canary import canary, rollback
 from penstock.cli.chat import chat
 from penstock.cli.compare import compare
+from penstock.cli.doctor import doctor
 from penstock.cli.explain import explain_config
 from penstock.cli.models import models
 from penstock.cli.screen import complain
@@ -49,6 +50,7 @@ app.command("models", rich_help_panel=ASK)(models)
 app.add_typer(canary, name="canary", rich_help_panel=MOVE)
 app.command("rollback", rich_help_panel=MOVE)(rollback)
 app.command("explain-config", rich_help_panel=LOOK)(explain_config)
+app.command("doctor", rich_help_panel=LOOK)(doctor)
 app.command("version", rich_help_panel=LOOK)(version)
 app.command("compare", rich_help_panel=MEASURE)(compare)
 app.command("bench", rich_help_panel=MEASURE)(bench)
