@@ -45,7 +45,9 @@ class _Refused(msgspec.Struct):
 class Attempt(Listener):
     """One request on its way to one engine."""
 
-    __slots__ = ("_exchange", "_held", "_refused", "_size", "begun", "reader", "request", "way")
+    __slots__ = ("_held", "_refused", "_size", "begun", "exchange", "heard", "reader", "request", "way")
+
+    alike = True
 
     def __init__(self, request: Request, way: Way) -> None:
         self.request = request
@@ -53,11 +55,14 @@ class Attempt(Listener):
         self.reader: Reader | None = None
         self.begun = False
         """Content has been sent to the client: no other engine may answer any more."""
-        self._exchange: Exchange | None = None
+        self.exchange: Exchange | None = None
+        """While the engine may still say something."""
         self._held: tuple[bytes, ...] = ()
         self._size = 0
         """Bytes held back of a stream, or of a whole answer so far."""
         self._refused: _Refused | None = None
+        self.heard = 0
+        """Monotonic nanoseconds of the last thing said that brought no content."""
 
     # ── from the request ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -72,24 +77,24 @@ class Attempt(Listener):
         request.timing.sent = time.monotonic_ns()
         request.deadline = min(request.total, now + request.first_token) if call.stream else request.total
         data = answer.request(origin, way.backend.key_header, outgoing, request.id, request.headers, request.trace)
-        exchange = self._exchange = origin.ask(data, self)
+        exchange = self.exchange = origin.ask(data, self)
         if request.paused:
             exchange.pause()
 
     def pause(self) -> None:
         """The client reads more slowly than the engine writes."""
-        if self._exchange is not None:
-            self._exchange.pause()
+        if self.exchange is not None:
+            self.exchange.pause()
 
     def resume(self) -> None:
         """It has caught up."""
-        if self._exchange is not None:
-            self._exchange.resume()
+        if self.exchange is not None:
+            self.exchange.resume()
 
     def drop(self) -> None:
         """Whatever the engine still does, it does for nobody."""
-        if self._exchange is not None:
-            exchange, self._exchange = self._exchange, None
+        if self.exchange is not None:
+            exchange, self.exchange = self.exchange, None
             exchange.abort()
 
     # ── from upstream ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -152,14 +157,14 @@ class Attempt(Listener):
     def _in_turn(self, headers: dict[bytes, bytes], body: bytes) -> None:
         """The three calls that `whole` stands for; each may end this attempt."""
         self.answered(answer.OK, headers)
-        if self._exchange is not None:
+        if self.exchange is not None:
             self.received(body)
-        if self._exchange is not None:
+        if self.exchange is not None:
             self.complete()
 
     def complete(self) -> None:
         """The engine's body is whole."""
-        self._exchange = None
+        self.exchange = None
         reader = self.reader
         if reader is None:
             self._judge()
@@ -170,12 +175,14 @@ class Attempt(Listener):
             self.request.failed(fault)
             return
         way = self.way
-        way.backend.succeeded(way.model)
+        backend = way.backend
+        if not backend.breaker.calm or backend.cannot_load:
+            backend.succeeded(way.model)
         self.request.succeeded(reader, rest)
 
     def lost(self, fault: EngineFault) -> None:
         """The engine went away. Whatever it does after it has said everything is of no interest."""
-        self._exchange = None
+        self.exchange = None
         if self.reader is not None and self.reader.finished:
             self.complete()
         else:
@@ -194,10 +201,14 @@ class Attempt(Listener):
         last = request.timing.last
         if last != before:
             self.way.series.inter_token.observe((last - before) / 1e9)
-        if not request.paused:
-            request.wait_from(last / 1e9 if last != before else time.monotonic())
+        else:
+            self.heard = time.monotonic_ns()
         if piece and request.client is not None:
             request.client.write(piece)
+
+    def silent_since(self) -> float:
+        """Monotonic seconds when the engine of a begun stream last said anything."""
+        return max(self.heard, self.request.timing.last) / 1e9
 
     def _hold(self, piece: bytes, reader: Reader) -> None:
         """Nothing is sent before there is content, so that another backend may still answer."""

@@ -244,13 +244,12 @@ class HotLane(Guard):
 
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer in one write."""
-        if self.transport.is_closing():
-            self._done()
-            return
-        end = b"connection: close\r\n\r\n" if self._closing() else b"\r\n"
-        self.transport.write(
-            b"".join((STATUS_LINE[status], *headers, b"content-length: %d\r\n" % len(body), end, body))
-        )
+        transport = self.transport
+        if not transport.is_closing():
+            end = (
+                b"content-length: %d\r\nconnection: close\r\n\r\n" if self._closing() else b"content-length: %d\r\n\r\n"
+            )
+            transport.write(b"".join((STATUS_LINE[status], *headers, end % len(body), body)))
         self._done()
 
     def begin(self, status: int, headers: Headers) -> None:

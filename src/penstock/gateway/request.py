@@ -142,6 +142,10 @@ class Request:
             self._ahead = ()
             self.failed(EngineTimeout("The answer took longer than its total limit allows."))
         elif attempt is not None and attempt.begun:
+            # A deadline is not moved with every piece of a stream, but looked at again when it has passed.
+            self.deadline = min(self.total, attempt.silent_since() + limits.between_tokens)
+            if self.deadline > now:
+                return
             self.failed(EngineTimeout(f"Nothing more came within {limits.between_tokens:g} s."))
         else:
             self.failed(EngineTimeout("No first token within its limit."))
@@ -186,6 +190,15 @@ class Request:
         """Take the best way whose backend has a slot; False to go on waiting. Called by admission."""
         now = time.monotonic()
         ahead = self._ahead
+        best = ahead[0] if ahead else None
+        if best is not None and best.backend.breaker.calm and best.backend.busy < best.backend.slots:
+            self._ahead = ahead[1:]
+            self._attempt(best, now)
+            return True
+        return self._start_another(ahead, now)
+
+    def _start_another(self, ahead: Sequence[Way], now: float) -> bool:
+        """The best way is busy or in doubt: any other of its target, or those behind it if it rests."""
         rank: int | None = None
         for index, way in enumerate(ahead):
             if rank is not None and way.rank != rank:
@@ -195,7 +208,7 @@ class Request:
                 continue
             rank = way.rank
             if backend.busy < backend.slots:
-                self._ahead = [*ahead[:index], *ahead[index + 1 :]] if len(ahead) > 1 else ()
+                self._ahead = [*ahead[:index], *ahead[index + 1 :]]
                 self._attempt(way, now)
                 return True
         if rank is not None:
@@ -418,17 +431,20 @@ class Request:
         self.deadline = NEVER
         self.line.active.discard(self)
         self.client = None
-        if self.attempt is not None:
-            self.attempt.drop()
+        attempt = self.attempt
+        if attempt is not None and attempt.exchange is not None:
+            attempt.drop()
         self._keep(status, outcome, error)
-        self._release()
+        if self._slot or self._waiting_for is not None:
+            self._release()
 
     def _keep(self, status: int, outcome: str, error: str) -> None:
         seconds = (time.monotonic_ns() - self.timing.arrived) / 1e9
-        series = self._series()
+        attempt = self.attempt
+        series = attempt.way.series if attempt is not None else self._series()
+        reader = attempt.reader if attempt is not None else None
         series.statuses[status] = series.statuses.get(status, 0) + 1
         series.seconds.observe(seconds)
-        reader = self.attempt.reader if self.attempt is not None else None
         if reader is not None and reader.usage is not None:
             series.prompt_tokens += reader.usage.prompt_tokens
             series.completion_tokens += reader.usage.completion_tokens

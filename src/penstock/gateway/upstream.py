@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from typing import Protocol
+from typing import ClassVar, Protocol
 from urllib.parse import urlsplit
 
 import httptools
@@ -30,6 +30,9 @@ class Listener(Protocol):
     """Who asked. Callbacks come from the event loop, never from inside `ask` except `lost` of a closed origin."""
 
     __slots__ = ()
+
+    alike: ClassVar[bool] = False
+    """Whether the heads of its answers are worth learning: there will be more of the same."""
 
     def answered(self, status: int, headers: dict[bytes, bytes]) -> None:
         """The head of the answer has arrived."""
@@ -90,7 +93,6 @@ class Exchange:
     def ride(self, connection: _Connection) -> None:
         """Go out on this connection."""
         self._connection = connection
-        self._task = None
         connection.carry(self)
         if self._paused:
             connection.pause()
@@ -104,11 +106,12 @@ class Exchange:
         try:
             connection = await self._origin.connect()
         except EngineFault as fault:
-            self._task = None
             if self.listener is not None:
                 listener, self.listener = self.listener, None
                 listener.lost(fault)
             return
+        finally:
+            self._task = None
         if self.listener is None:
             connection.drop()
         else:
@@ -161,6 +164,8 @@ class Origin:
         self._idle: deque[_Connection] = deque()
         self._open: set[_Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
+        self._round = 0
+        """Sweeps so far: how long a connection has been idle is told by them, not by a clock read for every request."""
         self._post_lines: dict[str, bytes] = {}
 
     def post_line(self, path: str) -> bytes:
@@ -174,10 +179,10 @@ class Origin:
     def ask(self, request: bytes, listener: Listener) -> Exchange:
         """Send one request; what becomes of it is told to the listener."""
         exchange = Exchange(self, request, listener)
-        oldest = self.loop.time() - IDLE
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable(oldest):
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.usable():
                 exchange.ride(connection)
                 return exchange
             connection.drop()
@@ -209,6 +214,7 @@ class Origin:
 
     def keep(self, connection: _Connection) -> None:
         """Put a connection back for the next request."""
+        connection.idle_since = self._round
         self._idle.append(connection)
         if self._sweep is None:
             self._sweep = self.loop.call_later(IDLE / 2, self._expire)
@@ -225,10 +231,11 @@ class Origin:
             connection.drop()
 
     def _expire(self) -> None:
+        """What was not used since the last sweep has been idle for one to two of them."""
         self._sweep = None
-        oldest = self.loop.time() - IDLE
-        while self._idle and not self._idle[0].usable(oldest):
+        while self._idle and self._idle[0].idle_since != self._round:
             self._idle.popleft().drop()
+        self._round += 1
         if self._idle:
             self._sweep = self.loop.call_later(IDLE / 2, self._expire)
 
@@ -238,7 +245,7 @@ class _Connection(asyncio.Protocol):
 
     __slots__ = (
         "_complete", "_exchange", "_framed", "_head", "_headers", "_keep", "_origin", "_parser", "_parts", "_paused",
-        "_reused", "_since", "_status", "_transport",
+        "_reused", "_status", "_transport", "idle_since",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -248,14 +255,15 @@ class _Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._paused = False
         self._reused = False
-        self._since = 0.0
+        self.idle_since = 0
+        """The sweep it was put back in."""
         self._parts: list[bytes] = []
         # One parser for the life of the connection: a connection is only kept after an answer that it parsed whole.
         self._parser = httptools.HttpResponseParser(self)
 
-    def usable(self, oldest: float) -> bool:
+    def usable(self) -> bool:
         """Whether it may carry another request."""
-        return self._since > oldest and not self._transport.is_closing()
+        return not self._transport.is_closing()
 
     def carry(self, exchange: Exchange) -> None:
         """Send a request and read its answer."""
@@ -316,7 +324,8 @@ class _Connection(asyncio.Protocol):
         if not self._status and self._head > HEAD_LIMIT:
             self._fail(BrokenAnswer(f"Reading the answer of {self._origin.url}: a head over {HEAD_LIMIT} bytes"))
             return
-        if self._complete and self._keep and self._status == OK:
+        listener = exchange.listener
+        if self._complete and self._keep and self._status == OK and listener is not None and listener.alike:
             self._origin.learn(data, sum(map(len, self._parts)), self._headers)
         self._deliver()
 
@@ -405,7 +414,6 @@ class _Connection(asyncio.Protocol):
                 # The last read may have brought more than the client could take: the next exchange must not inherit that.
                 self.resume()
             self._reused = True
-            self._since = self._origin.loop.time()
             self._origin.keep(self)
         else:
             self._origin.forget(self)

@@ -126,16 +126,17 @@ class JsonAnswer:
     """A whole JSON answer, checked to be one before a byte of it is passed on."""
 
     content_type = "application/json"
+    # until it is whole; one that is made for every request sets nothing that is not its own
+    usage: Usage | None = None
+    model: str | None = None
+    answer_id: str | None = None
+    content = False
+    finished = False
+    finish_reason: str | None = None
 
     def __init__(self, face: Face = Face.OPENAI) -> None:
         self._face = face
         self._parts: list[bytes] = []
-        self.usage: Usage | None = None
-        self.model: str | None = None
-        self.answer_id: str | None = None
-        self.content = False
-        self.finished = False
-        self.finish_reason: str | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Collect; the line bounds how much."""

@@ -14,10 +14,14 @@ import msgspec
 from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
 from penstock.protocols import refusal
 from penstock.protocols.dialect import Call, Clock, Timing
+from penstock.protocols.known_event import KnownEvent, learn
 from penstock.protocols.openai_usage import Counts
 from penstock.protocols.passage import passed
 from penstock.protocols.sse import Splitter, payload
 from penstock.types import Face, Usage
+
+LESSONS = 4
+"""Shapes of events learnt from one stream; one whose events differ in more than their text is not worth more."""
 
 
 class _Delta(msgspec.Struct):
@@ -100,28 +104,50 @@ class _Watcher(ABC):
 class ChatStream(_Watcher):
     """`/v1/chat/completions` and `/v1/completions`."""
 
-    __slots__ = ("_done", "_finished", "_injected", "_seen")
+    __slots__ = ("_done", "_finished", "_injected", "_known", "_lessons", "_seen")
 
     def __init__(self, call: Call, timing: Timing, clock: Clock) -> None:
         super().__init__(call, timing, clock)
         self._injected = not call.usage_asked
         self._done = False
+        self._known: KnownEvent | None = None
+        self._lessons = LESSONS
         self._seen: set[int] = set()
         self._finished: set[int] = set()
 
     def feed(self, data: bytes) -> bytes:
         """Whole events that may go on to the client."""
+        if self._done or self._splitter.rest:
+            return super().feed(data)
+        if self._known is not None:
+            passed = self._known.passed(data)
+            if passed is not None:
+                self._timing.last = self._clock()
+                return passed
         # The usual read is one event with one choice that brings a piece of content: it is looked at without detours.
         if (
-            not self._done
-            and not self._splitter.rest
-            and data.startswith(b"data: {")
+            data.startswith(b"data: {")
             and data.endswith(b"}\n\n")
             and data.find(b"\n") == len(data) - 2
             and b"\r" not in data
         ):
-            return self._take(_decode(data[6:-2]), data)
+            chunk = _decode(data[6:-2])
+            passed = self._take(chunk, data)
+            if self._lessons:
+                self._learn(chunk, data, passed)
+            return passed
         return super().feed(data)
+
+    def _learn(self, chunk: _Chunk, data: bytes, passed: bytes) -> None:
+        if len(chunk.choices) != 1 or chunk.usage is not None:
+            return
+        choice = chunk.choices[0]
+        delta = choice.delta or _Delta()
+        text = choice.text or delta.content
+        others = (delta.tool_calls, delta.reasoning, delta.reasoning_content, delta.refusal, choice.finish_reason)
+        if text and others == (None,) * len(others):
+            self._lessons -= 1
+            self._known = learn(data, passed, text)
 
     def _pass(self, event: bytes) -> bytes:
         data = payload(event)
