@@ -30,11 +30,14 @@ Config: TypeAlias = "Mapping[str, Any] | Sequence[Mapping[str, Any]] | None"
 CONCURRENCY = 16
 """Calls of a batch at a time, where `config["max_concurrency"]` says nothing."""
 LANGCHAIN = frozenset({
-    "generate", "agenerate", "generate_prompt", "agenerate_prompt", "with_structured_output", "bind", "bind_tools", "pipe",
-    "with_config", "with_retry", "with_fallbacks", "with_listeners", "with_types", "assign", "pick", "map", "transform",
-    "atransform", "batch_as_completed", "abatch_as_completed", "astream_events", "astream_log", "as_tool", "get_name",
-    "get_graph", "get_prompts", "get_input_schema", "get_output_schema", "configurable_fields", "configurable_alternatives",
-    "get_num_tokens_from_messages", "get_token_ids", "save", "dict", "lc_attributes", "invoke_with_callbacks",
+    "abatch_as_completed", "agenerate", "agenerate_prompt", "as_tool", "asdict", "assign", "astream_events", "astream_log",
+    "atransform", "batch_as_completed", "bind", "bind_tools", "config_schema", "configurable_alternatives",
+    "configurable_fields", "dict", "generate", "generate_prompt", "get_config_jsonschema", "get_graph", "get_input_jsonschema",
+    "get_input_schema", "get_lc_namespace", "get_name", "get_num_tokens", "get_num_tokens_from_messages",
+    "get_output_jsonschema", "get_output_schema", "get_prompts", "get_token_ids", "is_lc_serializable", "lc_id", "map",
+    "pick", "pipe", "save", "set_verbose", "stream_events", "to_json", "to_json_not_implemented", "transform",
+    "with_alisteners", "with_config", "with_fallbacks", "with_listeners", "with_retry", "with_structured_output",
+    "with_types",
 })  # fmt: skip
 """Of LangChain's surface, what the plain classes lack."""
 

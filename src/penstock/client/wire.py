@@ -91,7 +91,9 @@ def _reason(error: BaseException) -> str:
     """The operating system's words, which stand below several layers of others."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, socket.gaierror):
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {seen.verify_message}"
+        if isinstance(seen, socket.gaierror | ssl.SSLError):
             return f"{seen.strerror}"
         if isinstance(seen, OSError) and seen.errno:
             return os.strerror(seen.errno)  # asyncio puts words of its own into strerror
