@@ -11,7 +11,7 @@ from penstock.rules.material import Document
 
 _QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`")
 _DENIED: Final = re.compile(
-    r"(?i)\b(?:not|no|never|none|nobody|cannot|neither|nor|without|wrong|false|untrue|only|slow(?:er)?|instead|myth|claims?)\b|n['’]t\b"
+    r"(?i)\b(?:not|no|never|none|nobody|cannot|neither|nor|without|wrong|false|untrue|only|slow(?:er)?|instead|myth|claim(?:s|ed)?)\b|n['’]t\b"
 )
 _BEGINS = re.compile(r"\s*(?:[-*+] |\d+[.)] |#+ |\||>)")
 _END = re.compile(r"(?<=[.!?:;])\s+")
