@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ import pytest
 import trustme
 import yaml
 from tests.fakes.gateway import Config, StartGateway
-from tests.fakes.raw import once
+from tests.fakes.raw import Raw, once
 
 from penstock.faults.engine import Engine
 from penstock.faults.script import Script
@@ -203,6 +204,26 @@ async def test_a_poisoned_reload_keeps_the_last_good_configuration(
     models = (await once(one.url, "/v1/models")).json()
     assert [card["id"] for card in models["data"]] == ["m", "second"]
     assert (await once(one.url, "/v1/chat/completions", json.loads(BODY) | {"model": "second"})).status == 200
+
+
+async def test_a_key_that_a_reload_takes_away_ends_with_it_on_open_connections_too(
+    gateway: StartGateway, scripted_engine: Engine
+) -> None:
+    """Also where the head that carries it was seen before."""
+    digest = hashlib.sha256(b"sk-mine").hexdigest()
+    callers = {"me": {"tenant": "t", "key_sha256": digest}}
+    one = await gateway(config(scripted_engine, callers=callers))
+    async with Raw(one.url) as raw:
+        for _ in range(3):
+            raw.ask("/v1/chat/completions", json.loads(BODY), "authorization: Bearer sk-mine")
+            assert (await raw.answer()).status == 200
+        settings = yaml.safe_load(one.config.read_text())
+        settings["callers"]["me"]["key_sha256"] = hashlib.sha256(b"sk-other").hexdigest()
+        one.config.write_text(yaml.safe_dump(settings))
+        one.process.send_signal(signal.SIGHUP)
+        await one.until("/ready", lambda _: "configuration reloaded" in one.log)
+        raw.ask("/v1/chat/completions", json.loads(BODY), "authorization: Bearer sk-mine")
+        assert (await raw.answer()).status == 401
 
 
 async def test_workers_share_a_port_and_one_page_of_figures(gateway: StartGateway, scripted_engine: Engine) -> None:
