@@ -12,7 +12,6 @@ from tests.doctor.double import Double, serving
 FIXTURES = Path(__file__).parents[1] / "doctor" / "fixtures"
 BRIEF = {"connection": "close"}
 OURS = {"x-penstock-request-id": "r"}
-QUICK = ("--pool-idle", "0.1")
 
 
 def test_what_is_wrong_is_printed_with_evidence_and_mend(tmp_path: Path) -> None:
@@ -55,11 +54,11 @@ def test_claims_are_called_claims() -> None:
 
 
 def test_a_server_that_is_well() -> None:
-    with serving(Double()) as double:
+    with serving(Double(headers=BRIEF)) as double:
         double.add("/metrics", method="GET")
         double.routes["GET", "/metrics"] = (200, b"# TYPE x gauge\nvllm:num_requests_running 0.0\n")
         double.routes["POST", "/v1/chat/completions"] = (200, {})
-        done = run(FIXTURES, "doctor", f"{double.url}/v1", *QUICK)
+        done = run(FIXTURES, "doctor", f"{double.url}/v1")
     assert done.code == 0
     assert "✓ path: GET /v1/models lists 1 models" in done.out
     assert "asked: HEAD without a key" in done.out
@@ -68,8 +67,8 @@ def test_a_server_that_is_well() -> None:
 
 
 def test_a_server_and_files_together() -> None:
-    with serving(Double()) as double:
-        done = run(FIXTURES / "mended", "doctor", "seed-3", f"{double.url}/v1/v1", "--json", *QUICK)
+    with serving(Double(headers=BRIEF)) as double:
+        done = run(FIXTURES / "mended", "doctor", "seed-3", f"{double.url}/v1/v1", "--json")
     assert done.code == 1
     states = {check["check"]: check["state"] for check in done.data["checks"]}
     assert (states["path"], states["clock"]) == ("wrong", "ok")
@@ -79,11 +78,11 @@ def test_a_server_and_files_together() -> None:
 
 def test_a_key_is_read_from_the_environment_and_never_shown() -> None:
     """W32."""
-    double = Double(key="the-key-of-the-engine")
+    double = Double(key="the-key-of-the-engine", headers=BRIEF)
     double.add("/invocations")
     with serving(double):
-        without = run(FIXTURES, "doctor", double.url, "--json", *QUICK)
-        done = run(FIXTURES, "doctor", double.url, "--key-env", "ENGINE", *QUICK, env={"ENGINE": double.key})
+        without = run(FIXTURES, "doctor", double.url, "--json")
+        done = run(FIXTURES, "doctor", double.url, "--key-env", "ENGINE", env={"ENGINE": double.key})
     assert [check["state"] for check in without.data["checks"] if check["check"] == "path"] == ["unknown"]
     assert "✓ path" in done.out
     assert "✗ admin-routes" in done.out
