@@ -60,3 +60,12 @@ async def ways(request: pytest.FixtureRequest) -> AsyncIterator[Ways]:
     ways = Ways(blocking=request.param == "blocking")
     yield ways
     await ways.close()
+
+
+@pytest_asyncio.fixture
+async def both() -> AsyncIterator[tuple[Ways, Ways]]:
+    """The two ways in one test, where what stands around them is dear to start."""
+    ways = (Ways(blocking=True), Ways(blocking=False))
+    yield ways
+    for one in ways:
+        await one.close()
