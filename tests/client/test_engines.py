@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 
 import pytest
 from tests.client.conftest import FAST, Ways
 from tests.fakes.ollama import OllamaDouble
 from tests.fakes.threads import in_thread
 
+from penstock.client import transport_async
 from penstock.client.failures import ConnectFailed, ModelNotServed, TookTooLong, WrongPath
 from penstock.client.plain import ChatVLLM, OllamaClient, VLLMClient
 from penstock.errors import (
@@ -28,6 +30,7 @@ from penstock.faults.engine import Engine
 from penstock.faults.script import Script
 from penstock.types import Kind
 
+WORDS = "one two three four five six seven"
 NOBODY = "http://127.0.0.1:9"  # the discard port: nothing listens there
 
 
@@ -315,6 +318,35 @@ async def test_a_stalled_stream_ends(ways: Ways, scripted_engine: Engine) -> Non
     client.engines.policy = type(client.engines.policy)(silence=0.3)
     with pytest.raises((TookTooLong, BrokenAnswer)):
         await ways.stream(client, "a b c")
+
+
+async def test_calls_given_up_leave_their_connections(scripted_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many calls are cancelled, wherever they are: the pool has room again."""
+    monkeypatch.setattr(transport_async, "CONNECTIONS", 4)
+    scripted_engine.script = Script(gap=0.002)
+    client = VLLMClient("m", base_url=scripted_engine.url, timeout=20.0)
+    for round_ in range(12):
+        calls = [asyncio.create_task(client.ainvoke(f"{WORDS} {number}")) for number in range(10)]
+        for _ in range(round_):
+            await asyncio.sleep(0.001)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    assert await asyncio.gather(*(client.ainvoke(f"{number}") for number in range(8))) == [str(n) for n in range(8)]
+    await client.aclose()
+
+
+async def test_what_an_answer_took_is_logged(
+    ways: Ways, scripted_engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S1.37: performance figures, for whoever wants them."""
+    caplog.set_level(logging.INFO, "penstock.client")
+    client = VLLMClient("m", base_url=scripted_engine.url)
+    await ways.ask(client, "hello there")
+    await ways.stream(client, "hello there")
+    whole, streamed = caplog.messages
+    assert re.fullmatch(r"vLLM answered in \d+\.\d{3} s, 3 \+ 2 tokens", whole)
+    assert re.fullmatch(r"vLLM began to answer in \d+\.\d{3} s", streamed)
 
 
 # whose 404

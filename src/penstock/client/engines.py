@@ -28,6 +28,7 @@ from penstock.client.window import Room, exchanges, kept, too_long
 from penstock.client.wire import tls
 from penstock.errors import EngineFault, PenstockError, Unavailable
 from penstock.model_names import other_names
+from penstock.types import Usage
 
 logger = logging.getLogger("penstock.client")
 
@@ -104,17 +105,19 @@ class Engines:
     # whole answers
 
     async def _ask(self, io: Io, ask: Ask) -> Answer:
+        started = time.monotonic()
         answer = await self._tried(io, ask, whole)
-        self._settled(answer.source)
+        self._settled(answer.source, time.monotonic() - started, "answered", answer.usage)
         return answer
 
     # streams
 
     async def _stream(self, io: Io, ask: Ask) -> AsyncGenerator[Piece]:
+        started = time.monotonic()
         begun = await self._tried(io, ask, begin)
         source = begun.pieces[0].source
         try:
-            self._settled(source)
+            self._settled(source, time.monotonic() - started, "began to answer")
             begun.opened.begun()
             for piece in begun.pieces:
                 yield piece
@@ -181,9 +184,13 @@ class Engines:
             self.counts.retry()
             await io.sleep(wait)
 
-    def _settled(self, source: Source) -> None:
+    def _settled(self, source: Source, seconds: float, what: str, usage: Usage | None = None) -> None:
+        """An answer is there: who gave it, what it cost (S1.37)."""
         self.answered = source
         self.counts.answer(source.fallback if source.gateway else "")
+        if logger.isEnabledFor(logging.INFO):
+            tokens = f", {usage.prompt_tokens} + {usage.completion_tokens} tokens" if usage else ""
+            logger.info("%s %s in %.3f s%s", source.backend or source.kind.label, what, seconds, tokens)
 
     # the window
 
