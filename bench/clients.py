@@ -110,7 +110,7 @@ class _Child:
 def _child(name: str, port: int, folder: Path) -> Iterator[_Child]:
     log = folder / f"{list(CLIENTS).index(name)}.log"
     command = [sys.executable, "-P", "-m", "bench.client_calls", name, str(port)]
-    environment = {"PYTHONPATH": str(REPOSITORY)}
+    environment = {"PYTHONPATH": f"{REPOSITORY / 'src'}:{REPOSITORY}"}
     with running(command, cpu=PROXY_CPU, log=log, environment=environment, stdout=subprocess.PIPE) as process:
         yield _Child(name, process, log)
 
