@@ -13,7 +13,7 @@ import pytest
 from penstock.gateway.record import BUFFER, Record, Records
 
 LIMIT = 20.0
-WHEN = datetime(2026, 11, 21, 15, 4, 5, 678900, UTC)
+WHEN = datetime(2026, 11, 21, 15, 4, 5, 678900, UTC).timestamp()
 
 
 class Slow(io.BytesIO):

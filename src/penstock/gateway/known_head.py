@@ -21,12 +21,13 @@ _DIGITS = 16
 class KnownHead(Generic[Found]):
     """The bytes of a head around its content-length, and what became of the message that had it."""
 
-    __slots__ = ("_after", "_before", "_start", "found")
+    __slots__ = ("_after", "_before", "_end", "_start", "found")
 
     def __init__(self, before: bytes, after: bytes, found: Found) -> None:
         self._before = before
         self._after = after
         self._start = len(before)
+        self._end = len(after)
         self.found = found
         """Whatever the one who parsed it wants to remember."""
 
@@ -39,7 +40,7 @@ class KnownHead(Generic[Found]):
         if end < 0 or not data.startswith(self._after, end):
             return None
         length = data[start:end]
-        body = data[end + len(self._after) :]
+        body = data[end + self._end :]
         # isdigit: int would also take signs, spaces and underscores
         return body if length.isdigit() and len(body) == int(length) else None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import BinaryIO, Protocol
 
 import msgspec
@@ -18,13 +18,13 @@ BUFFER = 10_000
 EVERY = 0.25
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+class Record(msgspec.Struct, omit_defaults=True):
     """One request, from its first byte to its last."""
 
     event: str
     level: str
-    time: datetime
-    """When it ended, in UTC."""
+    time: datetime | float
+    """When it ended: seconds since 1970, in UTC; a date once it is written."""
     request: str
     caller: str
     path: str
@@ -104,10 +104,15 @@ class Records:
             self._flush()
         self._flush()
 
+    def _text(self, record: Record) -> bytes:
+        when = record.time
+        if not isinstance(when, datetime):
+            when = record.time = datetime.fromtimestamp(when, UTC)
+        return self._encode(record) if self._json else _line(record, when)
+
     def _flush(self) -> None:
-        # Written as text only here: many at once cost much less than each between two requests.
-        write = self._encode if self._json else _line
-        lines = [write(self._buffer.popleft()) for _ in range(len(self._buffer))]
+        # Made into text only here: many at once cost much less than each between two requests.
+        lines = [self._text(self._buffer.popleft()) for _ in range(len(self._buffer))]
         if self._lost:
             lines.append(b"%d request lines were lost: the log could not be written fast enough." % self._lost)
             self._lost = 0
@@ -123,10 +128,10 @@ class Records:
             self._places.put_answers(kept)
 
 
-def _line(record: Record) -> bytes:
+def _line(record: Record, when: datetime) -> bytes:
     """For people at a terminal: one line, whatever an engine's error says."""
     return (
-        f"{record.time:%Y-%m-%dT%H:%M:%S}.{record.time.microsecond // 1000:03d}Z {record.status} {record.path} {record.alias or '-'} → {record.backend or '-'} "
+        f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03d}Z {record.status} {record.path} {record.alias or '-'} → {record.backend or '-'} "
         f"{record.prompt_tokens}+{record.completion_tokens} tokens {record.seconds * 1000:.0f} ms"
         f"{' fallback: ' + record.fallback if record.fallback else ''}"
         f"{' ' + record.outcome if record.outcome != 'answered' else ''}"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from penstock.gateway.fleet import Backend
     from penstock.gateway.line import Line
     from penstock.gateway.metrics import Series
+    from penstock.gateway.shadow_copy import Copy
     from penstock.gateway.ways import Way
 
 log = structlog.stdlib.get_logger("penstock.line")
@@ -56,7 +56,7 @@ class Request:
 
     __slots__ = (
         "_ahead", "_failures", "_fallback", "_queued", "_since", "_slot", "_waiting_for", "alias_name", "attempt",
-        "attempts", "call", "caller", "client", "deadline", "dropped", "first_token", "headers", "id", "known", "line",
+        "attempts", "call", "caller", "client", "copy", "deadline", "dropped", "first_token", "headers", "id", "known", "line",
         "paused", "phase", "route", "timing", "total", "trace",
     )  # fmt: skip
 
@@ -73,6 +73,7 @@ class Request:
         self.phase = _HEAD
         self.deadline = self.total = NEVER
         self.client: Client | None = None
+        self.copy: Copy | None = None
         self.call = _UNREAD
         self.alias_name = ""
         self.known: Plan | None = None
@@ -435,6 +436,8 @@ class Request:
         if attempt is not None and attempt.exchange is not None:
             attempt.drop()
         self._keep(status, outcome, error)
+        if self.copy is not None:
+            self.copy.ended(self, status, error)
         if self._slot or self._waiting_for is not None:
             self._release()
 
@@ -468,7 +471,7 @@ class Request:
         return Record(
             "request",
             "info",
-            datetime.now(UTC),
+            time.time(),
             self.id.decode(),
             self.caller.name,
             self.route.path,
