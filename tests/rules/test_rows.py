@@ -62,6 +62,17 @@ RETRY = """\
             return {body}
     """
 
+K8S = """\
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{{spec}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: engine}}
+spec: {{template: {{spec: {{{pod}}}}}}}
+"""
 CASES = [
     Case("W1", "compose", {"c.yaml": "services:\n  app:\n    image: app\n    environment: [OPENAI_API_BASE=http://e:8000/v1]\n"}, ("c.yaml:4",),
          {"c.yaml": "services:\n  app:\n    image: app\n    environment:\n      OPENAI_API_BASE: http://e:8000/v1\n      OPENAI_BASE_URL: http://e:8000/v1\n"}),
@@ -151,6 +162,25 @@ CASES = [
                                "spec: {template: {spec: {containers: [{name: e, image: vllm/vllm-openai, args: [org/m]}]}}}\n"}, ("e.yaml:3",),
          {"e.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: engine}\nspec: {}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: engine}\n"
                     "spec: {template: {spec: {containers: [{name: e, image: vllm/vllm-openai, args: [org/m]}]}}}\n"}),
+    Case("W5", "not so old", {"requirements.txt": "vllm==0.10.2\n"}, ("requirements.txt:1",), {"requirements.txt": "vllm==0.11.0\n"}),
+    Case("W6", "another project's engine", compose("--model org/m") | {"m.sh": "curl http://127.0.0.1:8000/stats\n"}, ("m.sh:1",),
+         {f"a/{name}": text for name, text in compose("--model org/m").items()} | {"b/m.sh": "curl http://127.0.0.1:8000/stats\n"}),
+    Case("W7", "Kubernetes", {"e.yaml": K8S.format(name="vllm", spec="", pod="containers: [{name: e, image: vllm/vllm-openai, args: [org/m]}]")}, ("e.yaml:3", "e.yaml:9"),
+         {"e.yaml": K8S.format(name="vllm", spec="", pod="enableServiceLinks: false, containers: [{name: e, image: vllm/vllm-openai, args: [org/m]}]")}),
+    Case("W7", "in the same namespace", {"e.yaml": K8S.format(name="vllm, namespace: a", spec="", pod="containers: [{name: e, image: vllm/vllm-openai}]")}, ("e.yaml:3", "e.yaml:9"),
+         {"e.yaml": K8S.format(name="vllm, namespace: a", spec="", pod="containers: [{name: e, image: vllm/vllm-openai}]").replace("name: engine", "name: engine, namespace: b")}),
+    Case("W30", "settings read elsewhere", {"a.py": RETRY.format(pause="2 ** attempt", body="1")}, ("a.py:3",),
+         {"a.py": RETRY.format(pause="2 ** attempt", body="1"), "b.py": "import openai\nprint(client.retry_delay, client.top_k)\n"}),
+    Case("W30", "settings read wholesale", {"a.py": RETRY.format(pause="2 ** attempt", body="1")}, ("a.py:3",), {"a.py": RETRY.format(pause="2 ** attempt", body="vars(self)")}),
+    Case("W31", "an adapter's name", compose("--model org/m --enable-lora --lora-modules a=/a b=/b") | {"a.py": CLIENT.format(model="c")}, ("a.py:3", "a.py:2", "compose.yaml:4"),
+         compose("--model org/m --enable-lora --lora-modules a=/a b=/b") | {"a.py": CLIENT.format(model="b")}),
+    Case("W31", "names that files do not hold", compose("--model org/m") | {"a.py": CLIENT.format(model="c")}, ("a.py:3", "a.py:2", "compose.yaml:4"),
+         compose("--config /etc/vllm.yaml") | {"a.py": CLIENT.format(model="c")}),
+    Case("W32", "the host's network", {"c.yaml": "services:\n  e:\n    image: vllm/vllm-openai\n    network_mode: host\n    command: org/m\n"}, ("c.yaml:4",),
+         {"c.yaml": "services:\n  e:\n    image: vllm/vllm-openai\n    network_mode: host\n    command: org/m --host 127.0.0.1\n"}),
+    Case("W32", "a port by default", compose("--model org/m", ports="${PORT:-8001}:8000"), ("compose.yaml:5",), compose("--model org/m", ports="${HOST:-127.0.0.1}:8001:8000")),
+    Case("W32", "asked to be left alone", {"run.sh": "docker run -p 8000:8000 vllm/vllm-openai:v0.33.0 --model org/m # doctor: ignore W31\n"}, ("run.sh:1",),
+         {"run.sh": "docker run -p 8000:8000 vllm/vllm-openai:v0.33.0 --model org/m # doctor: ignore W31, W32\ndocker run -p 1:8000 vllm/vllm-openai # doctor: ignore\n"}),
 ]  # fmt: skip
 
 

@@ -6,8 +6,9 @@ here instead of each of them looking through all files.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -17,6 +18,20 @@ from penstock.rules.reading.docker_run import docker_run
 from penstock.rules.reading.flags import SERVE, Flag, Launch, arguments, base, launch
 from penstock.rules.reading.variables import latest
 from penstock.rules.vllm import DEFAULT_MODEL, OFFICIAL, PORT
+
+LOADING: Final = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
+"""With this, adapters come and go under names that no file holds."""
+_ADAPTER = re.compile(r"""(?:^|\s)([^\s={}]+)=|"name":\s*"([^"]+)\"""")
+
+
+def related(one: Evidence, other: Evidence) -> bool:
+    """Whether two files belong to one project as far as folders tell: one's folder holds the other's."""
+    first, second = (place.file.rpartition("/")[0] for place in (one, other))
+    return (
+        first == second
+        or f"{second}/".startswith(f"{first}/" if first else "")
+        or f"{first}/".startswith(f"{second}/" if second else "")
+    )
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +46,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     settings: tuple[Setting, ...] = ()
     ports: tuple[Port, ...] = ()
     exposed: tuple[Word, ...] = ()
+    open_at: tuple[Evidence, ...] = ()
+    namespace: str = ""
     links: bool = False
 
     @property
@@ -42,13 +59,16 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def served(self) -> tuple[str, ...]:
         """The names that clients can ask for; empty where files do not tell."""
-        if self.launch is None:
+        launch = self.launch
+        if launch is None or launch.flag("--config") or any(one.name == LOADING and one.value for one in self.settings):
             return ()
-        named = self.launch.flag("--served-model-name")
-        model = named or self.launch.model
-        if model is None:
-            return (DEFAULT_MODEL,)
-        return tuple(model.value.replace(",", " ").split()) if model.given.known else ()
+        model = launch.flag("--served-model-name") or launch.model
+        adapters = launch.flag("--lora-modules")
+        given = [flag.given for flag in (model, adapters) if flag]
+        if not all(one.known for one in given):
+            return ()
+        names = model.value.replace(",", " ").split() if model else [DEFAULT_MODEL]
+        return (*names, *(one or other for one, other in _ADAPTER.findall(adapters.value if adapters else "")))
 
     @property
     def key(self) -> Evidence | None:
@@ -177,6 +197,8 @@ def _of_service(
         settings=settings,
         ports=service.ports,
         exposed=recipe.exposed if recipe else (),
+        open_at=service.open_at,
+        namespace=service.namespace,
         links=service.links,
     )
 

@@ -67,6 +67,9 @@ class Service(Noun, frozen=True, kw_only=True):
     settings: tuple[Setting, ...] = ()
     env_files: tuple[str, ...] = ()
     ports: tuple[Port, ...] = ()
+    open_at: tuple[Evidence, ...] = ()
+    """Lines that put it on the host's own network, where every port is published."""
+    namespace: str = ""
     links: bool = False
     """Kubernetes tells this container about every Service by environment names."""
 
@@ -107,6 +110,7 @@ class ClusterService(Noun, frozen=True, kw_only=True):
 
     name: str
     type: str
+    namespace: str = ""
     at: Evidence
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from penstock.rules.finding import Finding
@@ -48,6 +49,16 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 
+IGNORED: Final = re.compile(r"doctor: ignore\b((?:[\s,]*\bW\d+)*)")
+"""In a line that is shown as evidence: `# doctor: ignore W32`; without a row, every rule."""
+
+
 def examine(material: Material) -> list[Finding]:
-    """What every rule finds, each thing once."""
-    return list(dict.fromkeys(found for rule in RULES for found in rule.look(material)))
+    """What every rule finds, each thing once, without what the files ask to be left alone."""
+    found = dict.fromkeys(found for rule in RULES for found in rule.look(material))
+    return [one for one in found if not any(_ignored(one.rule, line.text) for line in one.evidence)]
+
+
+def _ignored(row: str, line: str) -> bool:
+    asked = IGNORED.search(line)
+    return asked is not None and (not asked[1].strip(" ,") or row in re.findall(r"W\d+", asked[1]))

@@ -9,6 +9,7 @@ from penstock.rules.finding import Evidence
 from penstock.rules.material import Material, Port, Service, Setting, Word
 from penstock.rules.reading.shell import words
 from penstock.rules.reading.text import Text
+from penstock.rules.reading.variables import expand
 from penstock.rules.reading.yaml_tree import Items, Mapping, Node, Scalar, entries, items
 
 TELLING = frozenset({"image", "build", "container_name", "depends_on", "environment", "ports", "command", "restart"})
@@ -51,6 +52,7 @@ def _service(text: Text, name: str, node: Node, at: Evidence) -> Service:
         settings=tuple(settings(service.get("environment"))),
         env_files=tuple(_paths(service.get("env_file"))),
         ports=tuple(_ports(service.get("ports"))),
+        open_at=(service.keys["network_mode"],) if service.text("network_mode") == "host" else (),
     )
 
 
@@ -97,8 +99,8 @@ def _ports(node: Node | None) -> Iterator[Port]:
 
 
 def port(text: str, at: Evidence) -> Port | None:
-    """`8001:8000`, `127.0.0.1:8001:8000`, `8000`; a name in it keeps it from being read."""
-    found = _PORT.fullmatch(text.strip())
+    """`8001:8000`, `127.0.0.1:8001:8000`, `8000`, `${PORT:-8001}:8000`; a name without a default keeps it from being read."""
+    found = _PORT.fullmatch(expand(text.strip(), {}).text)
     if not found:
         return None
     address = (found["address"] or "").strip("[]")

@@ -68,6 +68,7 @@ def _service(words: Sequence[Word]) -> Service | None:
         arguments=tuple(words[place + 1 :]),
         settings=tuple(_setting(word) for name, word in options if name in {"-e", "--env"}),
         env_files=tuple(word.text for name, word in options if name == "--env-file"),
+        open_at=tuple(word.at for name, word in options if name in {"--network", "--net"} and word.text == "host"),
         ports=tuple(found for name, word in options if name in {"-p", "--publish"} and (found := _port(word))),
     )
 

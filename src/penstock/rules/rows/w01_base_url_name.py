@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from penstock.rules.engine import commands
+from penstock.rules.engine import commands, related
 from penstock.rules.finding import Evidence, Finding
 from penstock.rules.material import Material, Module, Setting
 from penstock.rules.reading.flags import base, program
@@ -14,7 +14,7 @@ from penstock.rules.rule import Rule, finding
 
 OLD = "OPENAI_API_BASE"
 NEW = "OPENAI_BASE_URL"
-READERS = ("penstock", "litellm", "langchain")
+READERS = ("penstock", "litellm", "langchain", "langflow", "flowise", "llama-index", "llama_index", "aider")
 """Programs and images that read the old name themselves."""
 CLIENTS = frozenset({"openai.OpenAI", "openai.AsyncOpenAI"})
 
@@ -32,14 +32,17 @@ def look(material: Material) -> Iterator[Finding]:
                 named[OLD].at,
             )
     fixed = [at for module in material.modules for at in _fixed_models(module)]
-    pointed = [one for scope in _scopes(material) for one in scope if one.name in {OLD, NEW} and _elsewhere(one.value)]
-    if fixed and pointed:
+    pointed = [
+        one.at for scope in _scopes(material) for one in scope if one.name in {OLD, NEW} and _elsewhere(one.value)
+    ]
+    near = [at for at in pointed if any(related(at, one) for one in fixed)]
+    if near:
         yield finding(
             "W1",
             "the base URL is redirected, but the code asks for a model of OpenAI's by name, which the engine does not serve",
             "take the model's name from the configuration, or serve the model under that name (--served-model-name, or an alias of the gateway)",
             *fixed,
-            pointed[0].at,
+            near[0],
         )
 
 
@@ -59,9 +62,9 @@ def _scopes(material: Material) -> Iterator[tuple[Setting, ...]]:
 
 
 def _reads_old_name(module: Module) -> bool:
-    """Code that reads the old name, or a LangChain client, which does."""
+    """Code that reads the old name, or a library that does."""
     names = module.names.values()
-    if any(name.startswith(("langchain_openai", "langchain_community")) for name in names):
+    if any(name.startswith(("langchain_openai", "langchain_community", "llama_index", "litellm")) for name in names):
         return True
     if OLD not in module.source.text:
         return False

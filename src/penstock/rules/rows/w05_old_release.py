@@ -64,7 +64,10 @@ def _installs(words: tuple[str, ...], name: str) -> bool:
 
 def _too_old(what: str, *at: Evidence) -> Finding:
     return finding(
-        "W5", f"`{what}` is years old: no Llama 3, no tool calling, other flags and metrics than today's", MEND, *at
+        "W5",
+        f"`{what}` is from before vLLM {OLDEST[0]}.{OLDEST[1]}: other options and metrics than today's, fewer models and tool parsers",
+        MEND,
+        *at,
     )
 
 

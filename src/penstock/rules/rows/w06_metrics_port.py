@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from penstock.rules.engine import Engine, engines
+from penstock.rules.engine import Engine, engines, related
 from penstock.rules.finding import Evidence, Finding
 from penstock.rules.material import Material, Scrape
 from penstock.rules.rule import Rule, finding
@@ -26,7 +26,7 @@ def look(material: Material) -> Iterator[Finding]:
                 *at,
             )
     for scrape in material.scrapes:
-        yield from (wrong for engine in found[:1] or () if (wrong := _judged(scrape, found, engine)))
+        yield from _judged(scrape, found)
 
 
 def _ports_for_metrics(engine: Engine) -> Iterator[Evidence]:
@@ -44,29 +44,22 @@ def _for_metrics(port: str, at: Evidence) -> bool:
     return port == BELIEVED or "metric" in at.text.lower()
 
 
-def _judged(scrape: Scrape, found: list[Engine], first: Engine) -> Finding | None:
-    inside = next((port for engine in found if (port := reached(scrape, engine))), "")
-    if not inside:
-        return None
+def _judged(scrape: Scrape, found: list[Engine]) -> Iterator[Finding]:
+    engine, inside = next(((one, port) for one in found if (port := reached(scrape, one))), (None, ""))
+    if engine is None:
+        return
     if scrape.path == "/stats":
-        return finding(
-            "W6",
-            "vLLM has no `/stats`: 404",
-            "`/load` (with --enable-server-load-tracking) counts requests; `vllm:num_requests_running` of /metrics does so always",
-            scrape.at,
-        )
-    if scrape.path == "/metrics" and inside != first.port and "$" not in first.port:
-        return finding(
-            "W6",
-            f"no metrics on port {scrape.port}: vLLM serves /metrics on the API's port",
-            "scrape the port of the API",
-            scrape.at,
-        )
-    return None
+        mend = "`/load` (with --enable-server-load-tracking) counts requests; `vllm:num_requests_running` of /metrics does so always"
+        yield finding("W6", "vLLM has no `/stats`: 404", mend, scrape.at)
+    elif scrape.path == "/metrics" and inside != engine.port and "$" not in engine.port:
+        wrong = f"no metrics on port {scrape.port}: vLLM serves /metrics on the API's port"
+        yield finding("W6", wrong, "scrape the port of the API", scrape.at)
 
 
 def reached(scrape: Scrape, engine: Engine) -> str:
     """The port inside the engine's container that this leads to; empty where it leads elsewhere, or nobody can tell."""
+    if not related(scrape.at, engine.at):
+        return ""
     if engine.name and scrape.host.partition(".")[0] == engine.name:
         return scrape.port
     if scrape.host not in NEAR:

@@ -30,8 +30,11 @@ def look(material: Material) -> Iterator[Finding]:
             )
     linked = [engine for engine in found if engine.kind == "kubernetes" and engine.links]
     for service in material.cluster:
-        if service.name == TRAP and linked:
-            yield _trap(service.at, linked[0].at)
+        beside = [
+            one.at for one in linked if one.namespace == service.namespace or not (one.namespace and service.namespace)
+        ]
+        if service.name == TRAP and beside:
+            yield _trap(service.at, beside[0])
     links_off = any(value.path.endswith("enableServiceLinks") and value.text == "false" for value in material.values)
     for value in material.values:
         if value.path.rpartition(".")[2] in {"vllm_name", "vllmName"} and value.text == TRAP and not links_off:

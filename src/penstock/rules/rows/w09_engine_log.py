@@ -7,13 +7,15 @@ from collections.abc import Iterator
 
 from penstock.rules.claims import sentences
 from penstock.rules.engine import launches
-from penstock.rules.finding import Finding
+from penstock.rules.finding import Evidence, Finding
 from penstock.rules.material import Material
 from penstock.rules.rule import Rule, finding
 
 GONE = "--disable-log-requests"
 AUDIT = re.compile(r"(?i)\baudit")
 MEND = "keep the trail at the gateway, where the caller is known; the engine's log is for finding faults"
+NEAR = 8
+"""Lines between an option and the comment that says what it is for."""
 _CLAIM = (re.compile(r"(?i)\bvllm\b"), re.compile(r"(?i)\blogg?(?:ing|s)?\b"), AUDIT)
 
 
@@ -28,7 +30,7 @@ def look(material: Material) -> Iterator[Finding]:
                 gone.at,
             )
         log = launch.flag("--enable-log-requests", "--enable-log-outputs")
-        meant = [one for one in material.comments if log and one.file == log.at.file and AUDIT.search(one.text)]
+        meant = [one for one in material.comments if log and _near(one, log.at) and AUDIT.search(one.text)]
         if log and meant:
             yield finding(
                 "W9",
@@ -42,6 +44,10 @@ def look(material: Material) -> Iterator[Finding]:
             if all(part.search(sentence.text) for part in _CLAIM):
                 wrong = "logging at the vLLM layer is named as the source of an audit trail"
                 yield finding("W9", wrong, MEND, sentence.at, claim=True)
+
+
+def _near(comment: Evidence, at: Evidence) -> bool:
+    return comment.file == at.file and abs(comment.line - at.line) <= NEAR
 
 
 RULE = Rule(

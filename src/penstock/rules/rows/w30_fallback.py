@@ -23,15 +23,18 @@ FACTORY: Final = "create_llm"
 CHECKS: Final = frozenset({"health_check", "_health_check", "check_health", "_check_health", "is_healthy"})
 SENT: Final = frozenset({"top_k", "top_p", "max_tokens", "retry_attempts", "retry_delay", "timeout", "temperature"})
 """What a client is given for its requests: each of these must be read somewhere."""
+WHOLESALE: Final = frozenset({"vars", "locals", "__dict__", "asdict"})
+"""Ways to read all of an object's fields without naming one."""
 RETRIEVERS: Final = frozenset({"retrieve", "aretrieve"})
 
 
 def look(material: Material) -> Iterator[Finding]:
+    read = {name for module in material.modules for name in _read(module)}
     for module in material.modules:
         yield from _untested(module)
         for client in module.classes:
             if any(function.name in {"invoke", "ainvoke"} for function in functions(client)):
-                yield from _client(module, client)
+                yield from _client(module, client, read)
     yield from _retrieved(material)
 
 
@@ -61,7 +64,7 @@ def _first_question(call: ast.Call) -> bool:
     return bool(asked) and any(isinstance(literal(one), str) for one in call.args)
 
 
-def _client(module: Module, client: ast.ClassDef) -> Iterator[Finding]:
+def _client(module: Module, client: ast.ClassDef, read: set[str]) -> Iterator[Finding]:
     for call in _unread_checks(client):
         yield finding(
             "W30",
@@ -69,7 +72,7 @@ def _client(module: Module, client: ast.ClassDef) -> Iterator[Finding]:
             "raise when the check says no, where the factory can catch it and fall back",
             module.at(call),
         )
-    unread = list(_unread_settings(module, client))
+    unread = list(_unread_settings(module, client, read))
     if unread:
         names = ", ".join(dict.fromkeys(name for name, _ in unread))
         yield finding(
@@ -95,19 +98,28 @@ def _unread_checks(client: ast.ClassDef) -> Iterator[ast.AST]:
             yield value
 
 
-def _unread_settings(module: Module, client: ast.ClassDef) -> Iterator[tuple[str, Evidence]]:
-    """Parameters of the constructor that are stored at most, and never looked at again in the whole file."""
-    made = next((one for one in functions(client) if one.name == "__init__"), None)
-    if made is None:
-        return
-    stores = {id(node.value) for node in ast.walk(made) if isinstance(node, ast.Assign | ast.AnnAssign) and node.value}
-    read = {
-        node.attr if isinstance(node, ast.Attribute) else node.id
+def _read(module: Module) -> Iterator[str]:
+    """Every name and attribute that is looked at, and every text that may be a field's name; not what is only passed on to `self.x`."""
+    stored = {
+        id(node.value)
         for node in ast.walk(module.tree)
-        if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in stores
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Name)
     }
-    named = {str(literal(node)) for node in ast.walk(module.tree) if isinstance(node, ast.Constant)}
-    for name in sorted((parameters(made) & SENT) - read - named):
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            yield node.attr
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in stored:
+            yield node.id
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def _unread_settings(module: Module, client: ast.ClassDef, read: set[str]) -> Iterator[tuple[str, Evidence]]:
+    """Parameters of the constructor that are stored at most, and never looked at again in any of the files."""
+    made = next((one for one in functions(client) if one.name == "__init__"), None)
+    if made is None or read & WHOLESALE:
+        return
+    for name in sorted((parameters(made) & SENT) - read):
         parameter = next(
             one for one in (*made.args.args, *made.args.kwonlyargs, *made.args.posonlyargs) if one.arg == name
         )

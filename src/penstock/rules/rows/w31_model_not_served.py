@@ -9,7 +9,7 @@ from penstock.rules.engine import Engine, engines
 from penstock.rules.finding import Evidence, Finding
 from penstock.rules.material import Material, Module, Scrape, Setting
 from penstock.rules.reading.python_code import keyword, literal, meaning
-from penstock.rules.reading.variables import latest
+from penstock.rules.reading.variables import expand, latest
 from penstock.rules.rows.w01_base_url_name import CLIENTS
 from penstock.rules.rows.w06_metrics_port import reached
 from penstock.rules.rule import Rule, finding
@@ -25,7 +25,7 @@ def look(material: Material) -> Iterator[Finding]:
         url = next((known[name] for name in URLS if name in known and known[name].value), None)
         model = next((known[name] for name in MODELS if name in known and known[name].value), None)
         if url and model:
-            yield from _judged(model.value, url.value, found, model.at, url.at)
+            yield from _judged(expand(model.value, known).text, expand(url.value, known).text, found, model.at, url.at)
     for module in material.modules:
         yield from _code(module, found)
 

@@ -30,13 +30,16 @@ def look(material: Material) -> Iterator[Finding]:
 
 def _reached(engine: Engine, material: Material) -> Iterator[Evidence]:
     """The lines that let other machines in."""
+    host = engine.flag("--host")
+    near = host is not None and host.value in LOOPBACK
+    if not near:
+        yield from engine.open_at
     for port in engine.ports:
         if port.published and not _near(port) and (port.container == engine.port or "$" in engine.port):
             yield port.at
     if engine.kind == "kubernetes":
         yield from (one.at for one in material.cluster if one.type in OUTWARD and _same(one.name, engine.name))
-    host = engine.flag("--host")
-    if engine.kind == "script" and engine.key and not (host and host.value in LOOPBACK):
+    if engine.kind == "script" and engine.key and not near:
         yield host.at if host else engine.at
 
 
