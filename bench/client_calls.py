@@ -39,6 +39,62 @@ class Calls(NamedTuple):
     """Reads a streamed answer; the number of pieces with text."""
 
 
+def _body(prompt: str, *, stream: bool = False) -> bytes:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": prompt}], "temperature": 0.0, "stream": stream}
+    return json.dumps(body).encode()
+
+
+def _text(body: bytes) -> str:
+    return str(json.loads(body)["choices"][0]["message"]["content"])
+
+
+def httpx2(url: str) -> Calls:
+    """The HTTP library alone: no types, no retries, no checks."""
+    from httpx2 import AsyncClient, Client  # noqa: PLC0415
+
+    client, later = Client(timeout=LIMIT), AsyncClient(timeout=LIMIT)
+    path, headers = f"{url}/v1/chat/completions", {"content-type": "application/json"}
+
+    async def acall(prompt: str) -> str:
+        return _text((await later.post(path, content=_body(prompt), headers=headers)).content)
+
+    def stream(prompt: str) -> int:
+        with client.stream("POST", path, content=_body(prompt, stream=True), headers=headers) as answer:
+            return sum('"content"' in line for line in answer.iter_lines())
+
+    return Calls(lambda prompt: _text(client.post(path, content=_body(prompt), headers=headers).content), acall, stream)
+
+
+def httpcore2(url: str) -> Calls:
+    """Its transport alone."""
+    from httpcore2 import AsyncConnectionPool, ConnectionPool  # noqa: PLC0415
+
+    pool, later = ConnectionPool(), AsyncConnectionPool()
+    path = f"{url}/v1/chat/completions"
+    limits = {"timeout": {"connect": LIMIT, "read": LIMIT, "write": LIMIT, "pool": LIMIT}}
+
+    def headers(body: bytes) -> list[tuple[bytes, bytes]]:
+        length = str(len(body)).encode()
+        return [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"content-length", length)]
+
+    async def acall(prompt: str) -> str:
+        body = _body(prompt)
+        return _text(
+            (await later.request("POST", path, headers=headers(body), content=body, extensions=limits)).content
+        )
+
+    def call(prompt: str) -> str:
+        body = _body(prompt)
+        return _text(pool.request("POST", path, headers=headers(body), content=body, extensions=limits).content)
+
+    def stream(prompt: str) -> int:
+        body = _body(prompt, stream=True)
+        with pool.stream("POST", path, headers=headers(body), content=body, extensions=limits) as answer:
+            return sum(part.count(b'"content"') for part in answer.iter_stream())
+
+    return Calls(call, acall, stream)
+
+
 def ollama(url: str) -> Calls:
     from ollama import AsyncClient, Client  # noqa: PLC0415 - one library per process
 
@@ -147,6 +203,8 @@ def penstock_langchain_chat(url: str) -> Calls:
 
 
 CLIENTS: dict[str, Callable[[str], Calls]] = {
+    "httpcore2, bare": httpcore2,
+    "httpx2, bare": httpx2,
     "ollama": ollama,
     "openai": openai,
     "langchain_ollama": langchain_ollama,

@@ -28,7 +28,8 @@ REPOSITORY = Path(__file__).parent.parent
 WARM = 20
 """Calls before the first that counts, in each scenario."""
 AGAINST = {
-    "penstock": ("ollama", "openai"),
+    "httpx2, bare": ("httpcore2, bare",),
+    "penstock": ("ollama", "openai", "httpcore2, bare"),
     "penstock, Ollama's API": ("ollama", "openai"),
     "penstock in LangChain": ("langchain_ollama", "langchain_openai"),
     "penstock in LangChain, chat": ("langchain_ollama chat", "langchain_openai"),
