@@ -14,6 +14,7 @@ from tests.fakes.gateway import Config, Gateway
 from tests.fakes.raw import Answer, Raw, once
 
 from penstock.faults.engine import Engine
+from penstock.gateway.peers import socket_path
 
 HASTY = {"min_requests": 20, "window": 60.0}
 """Rules that need no hundreds of requests."""
@@ -39,9 +40,9 @@ class Told:
     data: Any
 
 
-async def admin(gateway: Gateway, route: str, order: object = None) -> Told:
-    """One order or question, as the gateway's owner; a process that just came up may need a moment for its socket."""
-    path = yaml.safe_load(gateway.config.read_text())["admin"]
+async def admin(gateway: Gateway, route: str, order: object = None, *, worker: int = 0) -> Told:
+    """One order or question, as the gateway's owner."""
+    path = socket_path(yaml.safe_load(gateway.config.read_text())["admin"], worker)
     body = json.dumps(order).encode() if order is not None else b""
     verb = "GET" if order is None else "POST"
     async with asyncio.timeout(20):
@@ -57,7 +58,7 @@ async def admin(gateway: Gateway, route: str, order: object = None) -> Told:
 async def start(gateway: Gateway, **order: object) -> Told:
     """A canary of `m` to `new:m`."""
     rules = {**HASTY, **(order.pop("rules", None) or {})}  # type: ignore[dict-item]  # the caller's own dict
-    return await admin(gateway, "/canary/start", {"alias": "m", "to": "new:m", "rules": rules, **order})
+    return await admin(gateway, "/canary/start", {"alias": "m", "to": "new:m", **order, "rules": rules})
 
 
 async def until(gateway: Gateway, holds: Callable[[Any], bool]) -> Any:  # noqa: ANN401

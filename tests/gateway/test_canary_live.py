@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 import yaml
 from tests.fakes.gateway import Gateway, StartGateway
+from tests.fakes.ollama import OllamaDouble
 from tests.fakes.raw import once
 from tests.gateway.canaries import Traffic, admin, config, happened, many, start, talk, until
 from tests.gateway.test_life import free_port
@@ -192,6 +193,53 @@ async def test_several_workers_obey_and_count_together(gateway: StartGateway, ol
         assert (await talk(one.url, number)).header("x-penstock-backend") == "old"
 
 
+async def test_a_worker_that_was_killed_obeys_again_and_its_failures_count(
+    gateway: StartGateway, old: Engine, new: Engine
+) -> None:
+    """S3.25: what is ordered outlasts a worker, and what stops a canary may be seen by any of them."""
+    one = await gateway(config(old, new, workers=2, listen=[f"127.0.0.1:{free_port()}"]))
+    await until_workers(one, 2)
+    await start(one, steps=[100])
+    second = (await admin(one, "/status", worker=1)).data["pid"]
+    os.kill(second, signal.SIGKILL)
+    await one.until("/livez", lambda _: "worker died" in one.log)
+    await until_workers(one, 2)
+    assert (await admin(one, "/switches", worker=1)).data["switched"][0]["canary"]["to"] == "new:m"
+    for number in range(20):
+        assert (await talk(one.url, number)).header("x-penstock-backend") == "new"
+    new.script = Script(status=500)
+    async with Traffic(one.url) as traffic:
+        told = await until(one, lambda told: not told["switched"])
+    assert happened(told, "canary stop")["who"] == "gateway"
+    assert (await admin(one, "/switches", worker=1)).data["switched"] == []
+    assert set(traffic.found) <= {"old", "new"}
+
+
+async def test_what_was_promoted_has_the_old_path_behind_it(
+    gateway: StartGateway, new: Engine, ollama_double: OllamaDouble
+) -> None:
+    """S3.16, S3.25: vLLM first, Ollama kept behind it, for when vLLM fails."""
+    one = await gateway(
+        {
+            "backends": {
+                "spare": {"kind": "ollama", "url": ollama_double.url, "probe": "200ms"},
+                "gpu": {"kind": "vllm", "url": new.url, "probe": "200ms"},
+            },
+            "aliases": {"m": {"targets": [{"backends": ["spare"], "model": "llama3.2"}]}},
+        }
+    )
+    assert (await talk(one.url, 1)).header("x-penstock-backend") == "spare"
+    await start(one, to="gpu:m", steps=[100])
+    await admin(one, "/canary/promote", {"alias": "m"})
+    assert (await talk(one.url, 1)).header("x-penstock-backend") == "gpu"
+    await new.stop()
+    answer = await talk(one.url, 1)
+    assert (answer.status, answer.header("x-penstock-backend")) == (200, "spare")
+    assert answer.header("x-penstock-fallback") in {"connect", "unhealthy"}
+    assert "vLLM failed" in one.log
+    await new.start()
+
+
 async def until_workers(gateway: Gateway, count: int) -> None:
     """The first worker announces itself; the others may still be starting."""
     while await figure(gateway, "penstock_workers") != count:
@@ -216,6 +264,29 @@ async def test_a_reload_goes_on_with_it_and_ends_it_when_its_backend_is_gone(
     told = await until(one, lambda told: not told["switched"])
     assert "'new' is no backend" in happened(told, "canary stop")["reason"]
     assert (await talk(one.url, 1)).header("x-penstock-backend") == "old"
+
+
+async def test_the_new_engine_is_asked_before_any_caller_is_sent_there(
+    gateway: StartGateway, old: Engine, new: Engine, ollama_double: OllamaDouble
+) -> None:
+    """X5: the first call, which may take long, is nobody's; what cannot answer it gets no canary."""
+    settings = config(old, new)
+    settings["backends"]["spare"] = {"kind": "ollama", "url": ollama_double.url}
+    one = await gateway(settings)
+    assert (await start(one, steps=[100])).status == 200
+    assert json.loads(new.requests[0].body)["max_tokens"] == 1
+    assert len(new.requests) == 1
+    await admin(one, "/rollback", {"alias": "m"})
+    assert (await start(one, to="spare:llama3.2", steps=[100])).status == 200
+    assert [request.path for request in ollama_double.requests] == ["/api/chat"]
+    await admin(one, "/rollback", {"alias": "m"})
+    wrong = await start(one, to="new:n", steps=[100])
+    assert "its target does not answer. new: it answered 404: The model `n` does not exist" in wrong.data["error"]
+    await new.stop()
+    gone = await start(one, steps=[100])
+    assert "its target does not answer. new: " in gone.data["error"]
+    assert (gone.status, (await admin(one, "/switches")).data["switched"]) == (400, [])
+    await new.start()
 
 
 async def test_orders_that_make_no_sense_change_nothing(gateway: StartGateway, old: Engine, new: Engine) -> None:

@@ -20,8 +20,8 @@ from penstock.errors import BrokenAnswer, EngineFault, Refusal, Unreachable
 from penstock.gateway.peers import socket_path
 from penstock.sources import load
 
-WAIT: Final = 15.0
-"""Seconds for an answer: a change is written to the state and told to all workers before it comes."""
+WAIT: Final = 150.0
+"""Seconds for an answer: a canary's engines are asked before it begins, and may have to load a model for that."""
 
 AdminSocket: TypeAlias = Annotated[
     str, typer.Option("--admin", help="The gateway's admin socket; else the one that the configuration names.")

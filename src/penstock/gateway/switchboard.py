@@ -15,13 +15,15 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from penstock.errors import ConfigError
+from penstock.config import Target
+from penstock.errors import BadRequest, ConfigError
 from penstock.gateway import orders
 from penstock.gateway.canary import Sample
 from penstock.gateway.line import Line
 from penstock.gateway.peers import Peers
 from penstock.gateway.places import Places
 from penstock.gateway.split import Side, Sides
+from penstock.gateway.warm import cold
 from penstock.gateway.watch import Watch
 from penstock.state.glance import has_rows
 from penstock.state.switch import Event, Switch
@@ -102,13 +104,25 @@ class Switchboard:
     # ── orders ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def start(self, order: orders.Start, who: str) -> Switch:
-        """Begin a canary, or change the one that runs."""
-        return await self.order(
-            order.alias,
-            lambda before: orders.start(
-                self.line.config, before, order, who=who, now=time.time(), identity=os.urandom(6).hex()
-            ),
-        )
+        """Begin a canary, once its target has answered a first request; or change the one that runs."""
+        alias = self._named(order.alias)
+
+        def decide(before: Switch) -> orders.Outcome:
+            identity = os.urandom(6).hex()
+            return orders.start(self.line.config, before, order, who=who, now=time.time(), identity=identity)
+
+        before = self.switches.get(alias, Switch(alias=alias))
+        after, _ = decide(before)
+        if before.canary is None and after.canary is not None:
+            await self._warm(alias, after.canary.target)
+        return await self.order(alias, decide)
+
+    async def _warm(self, alias: str, target: Target) -> None:
+        if why := await cold(target, self.line.fleet.backends):
+            raise BadRequest(
+                f"Starting a canary of {alias}: its target does not answer. {why}",
+                hint="Nothing has changed. Mend it, or leave that backend out of --to.",
+            )
 
     async def stop(self, alias: str, who: str, reason: str) -> Switch:
         """End a canary."""
