@@ -21,7 +21,11 @@ async def guided(guide_engine: Engine, tmp_path_factory: pytest.TempPathFactory)
     yield await gateways.start(
         {
             "backends": {"local": {"kind": "openai", "url": guide_engine.url}},
-            "aliases": {HUB: {"also": [TAG], "targets": [target]}, "llama3.2": {"targets": [target]}},
+            "aliases": {
+                HUB: {"also": [TAG], "targets": [target]},
+                "llama3.2": {"targets": [target]},
+                "guide": {"targets": [target]},
+            },
         }
     )
     await gateways.close()

@@ -51,12 +51,14 @@ class Site(NamedTuple):
 
 
 @pytest.fixture
-def site(guided: Gateway) -> Site:
+def site(request: pytest.FixtureRequest) -> Site:
     named = os.environ if AS_A_PROGRAM in os.environ else {}
+    both = named.get("VLLM_HOST"), named.get("OLLAMA_HOST")
+    stand_in = "" if all(both) else request.getfixturevalue("guided").url
     return Site(
-        named.get("VLLM_HOST") or guided.url,
+        both[0] or stand_in,
         named.get("VLLM_MODEL") or environment.DEFAULT_MODELS[Kind.VLLM],
-        named.get("OLLAMA_HOST") or guided.url,
+        both[1] or stand_in,
         named.get("OLLAMA_MODEL") or environment.DEFAULT_MODELS[Kind.OLLAMA],
     )
 
@@ -127,6 +129,20 @@ async def test_performance_comparison(site: Site, tmp_path: Path, capsys: pytest
     assert shown or ("not shown" in text and "NO DIFFERENCE SHOWN" in text)
 
 
+async def test_as_a_program(guided: Gateway) -> None:
+    """S1.41: with the engines that the environment names; arguments choose tests."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *(__file__, "-k", "basic_ollama"),
+        env={**os.environ, "VLLM_HOST": guided.url, "OLLAMA_HOST": guided.url, "OLLAMA_MODEL": "guide"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), WITHIN)
+    assert process.returncode == 0, out.decode()
+    assert "1 passed" in out.decode()
+
+
 async def compared(site: Site, prompts: Path) -> str:
     """What `penstock compare` prints of Ollama and vLLM, in this order."""
     command = [
@@ -147,5 +163,5 @@ async def compared(site: Site, prompts: Path) -> str:
 
 if __name__ == "__main__":
     # in a process of its own, because pytest wants to see some modules first that are imported above
-    pytest_here = [sys.executable, "-m", "pytest", __file__, "-v", "-p", "no:cacheprovider"]
+    pytest_here = [sys.executable, "-m", "pytest", __file__, "-v", "-p", "no:cacheprovider", *sys.argv[1:]]
     raise SystemExit(subprocess.call(pytest_here, cwd=ROOT, env={**os.environ, AS_A_PROGRAM: "1"}))
