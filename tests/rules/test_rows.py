@@ -181,6 +181,13 @@ CASES = [
     Case("W32", "a port by default", compose("--model org/m", ports="${PORT:-8001}:8000"), ("compose.yaml:5",), compose("--model org/m", ports="${HOST:-127.0.0.1}:8001:8000")),
     Case("W32", "asked to be left alone", {"run.sh": "docker run -p 8000:8000 vllm/vllm-openai:v0.33.0 --model org/m # doctor: ignore W31\n"}, ("run.sh:1",),
          {"run.sh": "docker run -p 8000:8000 vllm/vllm-openai:v0.33.0 --model org/m # doctor: ignore W31, W32\ndocker run -p 1:8000 vllm/vllm-openai # doctor: ignore\n"}),
+    Case("W2", "in another container", {"r.sh": "kubectl exec -n a deploy/e -- vllm openai\ndocker compose exec -T e vllm openai\n"}, ("r.sh:1", "r.sh:2"),
+         {"r.sh": "kubectl exec deploy/e -- vllm collect-env\ndocker exec -it vllm bash\n"}),
+    Case("W4", "the first argument", {"a.py": "import vllm\nvllm.LLM('llama3.2:latest')\n"}, ("a.py:2",), {"a.py": "import vllm\nvllm.SamplingParams('llama3.2:latest')\n"}),
+    Case("W5", "image of docker run", {"r.sh": "docker run vllm/vllm-openai:v0.4.2 --model org/m\n"}, ("r.sh:1",), {"r.sh": "docker run vllm/vllm-openai:nightly --model org/m\n"}),
+    Case("W8", "code", {"a.py": "from vllm import LLM\nLLM(model='org/m', device='cpu')\n"}, ("a.py:2",), {"a.py": "import torch, vllm\ntorch.zeros(1, device='cpu')\n"}),
+    Case("W8", "in a script inside YAML", {"c.yaml": "services:\n  e:\n    image: x\n    command:\n      - sh\n      - -c\n      - |\n        cd /\n        exec vllm serve org/m \\\n          --device cpu\n"},
+         ("c.yaml:10",), {"c.yaml": "services:\n  e:\n    image: x\n    command:\n      - sh\n      - -c\n      - |\n        exec vllm serve org/m # --device cpu\n"}),
 ]  # fmt: skip
 
 

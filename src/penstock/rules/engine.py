@@ -85,7 +85,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
 def engines(material: Material) -> Iterator[Engine]:
     """All of them; a Dockerfile or a script that a service uses is told of once, with the service."""
     used: set[str] = set()
-    for service in (*material.services, *_run(material)):
+    for service in containers(material):
         recipe = _recipe(material, service)
         script = _script(material, service, recipe)
         found = _of_service(service, recipe, script, _env_files(material, service))
@@ -123,6 +123,12 @@ def commands(material: Material) -> Iterator[Command]:
         yield from script.commands
     for recipe in material.recipes:
         yield from recipe.runs
+
+
+def containers(material: Material) -> Iterator[Service]:
+    """Every container that something starts."""
+    yield from material.services
+    yield from _run(material)
 
 
 def _speaks_of_vllm(material: Material, file: str) -> bool:

@@ -20,6 +20,8 @@ class Word(Noun, frozen=True, kw_only=True):
 
     text: str
     at: Evidence
+    first: int = 0
+    """The line of its first character, where it has several lines."""
 
 
 class Setting(Noun, frozen=True, kw_only=True):

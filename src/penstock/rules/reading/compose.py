@@ -68,7 +68,12 @@ def _command(text: Text, node: Node | None) -> tuple[Word, ...]:
         first, end = node.block or (node.at.line, 0)
         lines = "\n".join(text.lines[first - text.first : end - text.first]) if node.block else node.text
         return words(Text(text.name, lines.replace("$$", "$"), first, whole=text))
-    return tuple(Word(text=one.text.replace("$$", "$"), at=one.at) for one in items(node) if isinstance(one, Scalar))
+    return tuple(word_of(one, one.text.replace("$$", "$")) for one in items(node) if isinstance(one, Scalar))
+
+
+def word_of(node: Scalar, text: str) -> Word:
+    """A scalar as one word of a command."""
+    return Word(text=text, at=node.at, first=node.block[0] if node.block else 0)
 
 
 def settings(node: Node | None) -> Iterator[Setting]:

@@ -78,6 +78,10 @@ def program(words: Sequence[Word]) -> Iterator[tuple[Word, ...]]:
     rest = list(words)
     while rest and (_wraps(rest) or ASSIGNMENT.fullmatch(rest[0].text)):
         rest = _unwrapped(rest)
+    inside = _executed(rest)
+    if inside:
+        yield from program(inside)
+        return
     if not rest:
         return
     if base(rest[0]) in SHELLS:
@@ -89,9 +93,23 @@ def program(words: Sequence[Word]) -> Iterator[tuple[Word, ...]]:
 
 
 def _inside(word: Word) -> Iterator[tuple[Word, ...]]:
-    for command in script(Text(word.at.file, word.text, word.at.line)).commands:
-        placed = [Word(text=one.text, at=msgspec.structs.replace(word.at)) for one in command.words]
-        yield from program(placed)
+    """The commands in a word; in one of several lines each keeps its own line."""
+    text = Text(word.at.file, word.text, word.first or word.at.line)
+    for command in script(text).commands:
+        yield from program(command.words if word.first else [Word(text=one.text, at=word.at) for one in command.words])
+
+
+def _executed(words: Sequence[Word]) -> Sequence[Word]:
+    """What is run in another container: `kubectl exec POD -- …`, `docker exec NAME …`, `docker compose exec SERVICE …`."""
+    texts = [word.text for word in words]
+    if not texts or base(words[0]) not in {"kubectl", "oc", "docker", "podman"} or "exec" not in texts:
+        return ()
+    if "--" in texts:
+        return words[texts.index("--") + 1 :]
+    rest = words[texts.index("exec") + 1 :]
+    while rest and rest[0].text.startswith("-"):
+        rest = rest[1:]
+    return rest[1:]
 
 
 def _wraps(words: Sequence[Word]) -> bool:

@@ -8,6 +8,7 @@ import msgspec
 
 from penstock.rules.finding import Evidence
 from penstock.rules.material import ClusterService, Material, Port, Service, Setting, Word
+from penstock.rules.reading.compose import word_of
 from penstock.rules.reading.yaml_tree import Mapping, Node, Scalar, items
 
 WORKLOADS = {
@@ -68,7 +69,7 @@ def _container(node: Mapping, workload: Service) -> Service:
 
 
 def _words(node: Node | None) -> tuple[Word, ...]:
-    return tuple(Word(text=one.text, at=one.at) for one in items(node) if isinstance(one, Scalar))
+    return tuple(word_of(one, one.text) for one in items(node) if isinstance(one, Scalar))
 
 
 def _settings(node: Node | None) -> Iterator[Setting]:

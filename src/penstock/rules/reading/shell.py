@@ -76,7 +76,7 @@ def _command(text: Text, tokens: list[_Token], known: tuple[Setting, ...]) -> Co
     redirected: list[Word] = []
     after_redirect = False
     for token in tokens:
-        word = Word(text=token.text, at=text.at(token.line))
+        word = Word(text=token.text, at=text.at(token.line), first=token.line if "\n" in token.text else 0)
         if token.kind == "redirect":
             after_redirect = True
         elif after_redirect:

@@ -69,12 +69,15 @@ def _judged(name: str, *at: Evidence) -> Iterator[Finding]:
 
 
 def _named(module: Module) -> Iterator[tuple[str, Evidence]]:
+    """Models that engines are made with, by keyword or as the first argument of `LLM`."""
     for call in module.calls:
         called = meaning(call.func, module.names)
-        model = literal(keyword(call, "model"))
-        ours = called.startswith("penstock.")
-        if isinstance(model, str) and called.endswith(CONSTRUCTORS) and "vllm" in called.lower() and not ours:
-            yield model, module.at(keyword(call, "model") or call)
+        if called.startswith("penstock.") or not called.endswith(CONSTRUCTORS) or "vllm" not in called.lower():
+            continue
+        node = keyword(call, "model") or (call.args[0] if call.args and called.endswith("LLM") else None)
+        model = literal(node)
+        if node is not None and isinstance(model, str):
+            yield model, module.at(node)
 
 
 RULE = Rule(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from penstock.rules.engine import commands
+from penstock.rules.engine import commands, containers
 from penstock.rules.finding import Evidence, Finding
 from penstock.rules.material import Command, Material, Recipe
 from penstock.rules.reading.flags import base, program
@@ -30,9 +30,8 @@ def look(material: Material) -> Iterator[Finding]:
             yield _too_old(requirement.text, requirement.at)
     for recipe in material.recipes:
         yield from _old_python(recipe)
-    for name, at in [(one.image, one.at) for one in material.services] + [
-        (one.image, one.at) for one in material.recipes
-    ]:
+    images = [(one.image, one.at) for one in containers(material)] + [(one.image, one.at) for one in material.recipes]
+    for name, at in images:
         tag = _IMAGE.fullmatch(name)
         if tag and _old(tag):
             yield _too_old(name, at)
