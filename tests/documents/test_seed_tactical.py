@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +28,9 @@ from penstock.compat.tactical import VLLMClient, create_llm, get_llm_type
 from penstock.errors import EngineTimeout, PenstockError
 from penstock.faults.engine import Engine
 from penstock.faults.script import Script
+
+
+PROGRAM = Path(__file__).parents[1] / "test_vllm_integration.py"
 
 
 @pytest.fixture
@@ -231,3 +237,17 @@ async def test_embeddings_stay_where_they_were(guided: Gateway, ollama_double: O
     assert await in_thread(vectors) == before
     assert [request.path for request in ollama_double.requests] == ["/api/embed"] * 2
     await llm.aclose()
+
+
+async def test_the_six_tests_as_a_program(guided: Gateway) -> None:
+    """S1.41: `python tests/test_vllm_integration.py`, with the engines that the environment names; arguments choose tests."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *(str(PROGRAM), "-k", "basic_ollama"),
+        env={**os.environ, "VLLM_HOST": guided.url, "OLLAMA_HOST": guided.url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 50)
+    assert process.returncode == 0, out.decode()
+    assert "1 passed, 5 deselected" in out.decode()
