@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import mul
 from typing import Final
 
 from penstock.bench.answer import Sample
@@ -19,6 +19,8 @@ from penstock.bench.figures import first_token, per_token, quantile, total
 from penstock.bench.results import SpeedUp
 
 DRAWS: Final = 2000
+WORK: Final = 4_000_000
+"""Requests times draws, about: very many requests are drawn fewer times, so that it takes seconds."""
 FEWEST: Final = 8
 """Pairs below which an interval from a bootstrap is too narrow to be believed."""
 
@@ -48,26 +50,35 @@ def speedups(pairs: Sequence[Pair], confidence: float, seed: int) -> tuple[Speed
         "requests_per_minute": _rates(pairs, lambda sample: 0 if sample.fault else 1),
         "tokens_per_second": _rates(pairs, _tokens),
     }
-    found = (_speedup(name, measure, len(pairs), confidence, seed) for name, measure in measures.items())
-    return tuple(one for one in found if one is not None)
+    requests = sum(len(turn.samples) for pair in pairs for turn in pair)
+    found = intervals(measures, len(pairs), confidence, seed, draws=max(500, min(DRAWS, WORK // max(1, requests))))
+    return tuple(_speedup(name, *one, len(pairs)) for name, one in found.items())
 
 
-def _speedup(name: str, measure: Measure, pairs: int, confidence: float, seed: int) -> SpeedUp | None:
-    ratio = measure([1] * pairs)
-    if ratio is None:
-        return None
-    chance = random.Random(f"{seed}:{name}")  # noqa: S311 - reproducible on purpose
-    drawn = []
-    for _ in range(DRAWS):
-        counts = Counter(chance.choices(range(pairs), k=pairs))
-        value = measure([counts[place] for place in range(pairs)])
-        if value is not None:
-            drawn.append(value)
-    drawn.sort()
-    if not drawn:
-        return None
+def intervals(
+    measures: Mapping[str, Measure], pairs: int, confidence: float, seed: int, *, draws: int = DRAWS
+) -> dict[str, tuple[float, float, float]]:
+    """Each measure's ratio, lower and upper end; all of them from the same draws."""
+    whole = {name: ratio for name, measure in measures.items() if (ratio := measure([1] * pairs)) is not None}
+    drawn: dict[str, list[float]] = {name: [] for name in whole}
+    chance = random.Random(seed)  # noqa: S311 - reproducible on purpose
+    for _ in range(draws if whole else 0):
+        counts = [0] * pairs
+        for place in chance.choices(range(pairs), k=pairs):
+            counts[place] += 1
+        for name, values in drawn.items():
+            value = measures[name](counts)
+            if value is not None:
+                values.append(value)
     edge = (1 - confidence) / 2
-    low, high = min(ratio, quantile(drawn, edge)), max(ratio, quantile(drawn, 1 - edge))
+    found = {}
+    for name, values in drawn.items():
+        ordered, ratio = sorted([*values, whole[name]]), whole[name]
+        found[name] = (ratio, min(ratio, quantile(ordered, edge)), max(ratio, quantile(ordered, 1 - edge)))
+    return found
+
+
+def _speedup(name: str, ratio: float, low: float, high: float, pairs: int) -> SpeedUp:
     shown = pairs >= FEWEST and not low <= 1 <= high
     return SpeedUp(
         measure=name, ratio=ratio, low=low, high=high, shown=shown, words=_words(ratio, low, high, pairs, shown=shown)
@@ -125,8 +136,13 @@ def _quantiles(
         for side in (0, 1)
     ]
 
+    held = [[0] * len(both), [0] * len(both)]
+    for values, each in zip(ordered, held, strict=True):
+        for _, place in values:
+            each[place] += 1
+
     def measure(counts: Sequence[int]) -> float | None:
-        a, b = (_weighted(values, counts, share) for values in ordered)
+        a, b = (_weighted(values, each, counts, share) for values, each in zip(ordered, held, strict=True))
         return None if a is None or b is None else _ratio(a, b)
 
     return measure
@@ -157,9 +173,11 @@ def _tokens(sample: Sample) -> float:
     return math.nan if sample.completion_tokens is None else sample.completion_tokens
 
 
-def _weighted(values: Sequence[tuple[float, int]], counts: Sequence[int], share: float) -> float | None:
-    """The quantile of values of which each counts as often as its pair was drawn."""
-    drawn = sum(counts[place] for _, place in values)
+def _weighted(
+    values: Sequence[tuple[float, int]], held: Sequence[int], counts: Sequence[int], share: float
+) -> float | None:
+    """The quantile of values of which each counts as often as its pair was drawn; `held` is how many each pair has."""
+    drawn: int = sum(map(mul, held, counts))
     if not drawn:
         return None
     place = share * (drawn - 1)

@@ -19,16 +19,17 @@ _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'uns
 _STYLE: Final = """
 :root { color-scheme: light; font: 15px/1.5 system-ui, sans-serif; color: #1f2937; background: #f9fafb }
 body { max-width: 76rem; margin: 0 auto; padding: 2rem 1.5rem 4rem }
-h1 { font-size: 1.6rem; margin: 0 0 .25rem } h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem }
+h1 { font-size: 1.6rem; margin: 0 0 .25rem } h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem } .wide { margin: 1rem 0; overflow-x: auto }
 .sub { color: #6b7280; margin: 0 } code, .mono { font-family: ui-monospace, monospace; font-size: .9em; overflow-wrap: anywhere }
 .partial { background: #fef3c7; border-left: 4px solid #d97706; padding: .75rem 1rem; margin: 1.5rem 0 }
-.cards { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1rem 0 }
-.card { background: #fff; border: 1px solid #e5e7eb; border-radius: .5rem; padding: .75rem 1rem; min-width: 9rem }
-.card dt { color: #6b7280; font-size: .85rem } .card dd { margin: 0; font-size: 1.15rem; font-weight: 600 }
+.cards { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1rem 0 }
+.card { background: #fff; border: 1px solid #e5e7eb; border-radius: .5rem; padding: .75rem 1rem; min-width: 7rem }
+.card dt { color: #6b7280; font-size: .85rem } .card dd { margin: 0; font-size: 1.05rem; font-weight: 600 }
 table { border-collapse: collapse; width: 100%; background: #fff; border: 1px solid #e5e7eb; border-radius: .5rem }
 th, td { padding: .35rem .75rem; text-align: right; border-top: 1px solid #f3f4f6 } thead th { border: 0; color: #6b7280; font-weight: 600 }
-th:first-child, td:first-child { text-align: left; font-weight: 400 } .wide { overflow-x: auto }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; margin: 1rem 0 }
+th:first-child, td:first-child { text-align: left; font-weight: 400 }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1rem; margin: 1rem 0 }
+.overview { grid-template-columns: repeat(auto-fit, minmax(28rem, 1fr)) }
 figure { margin: 0; background: #fff; border: 1px solid #e5e7eb; border-radius: .5rem; padding: .5rem } figure svg { width: 100%; height: auto }
 ul { padding-left: 1.2rem } #tip { position: fixed; pointer-events: none; background: #111827; color: #fff; padding: .2rem .5rem; border-radius: .3rem; font-size: .85rem; white-space: pre; display: none }
 """
@@ -48,7 +49,7 @@ document.addEventListener('mousemove', event => {
 def comparison_page(found: Comparison) -> str:
     """A comparison: speed-ups with their intervals, both sides' figures, how times are distributed."""
     names = (found.a.name, found.b.name)
-    levels = [level.level.words for level in found.levels]
+    levels = _levels(found.levels)
     parts = [
         f"<h1>{escape(names[0])} and {escape(names[1])}</h1>",
         *_conditions(found.conditions),
@@ -56,10 +57,10 @@ def comparison_page(found: Comparison) -> str:
             ["", "model", "where", "speaks", "says it is"],
             [[one.name, one.model, one.url, spoken(one.wire), one.engine or NONE] for one in (found.a, found.b)],
         ),
-        '<div class="plots">',
+        '<div class="plots overview">',
         _figure(
             plots.bars(
-                f"How many times faster {names[1]} gives a whole answer (only where the interval leaves out 1)",
+                f"Speed-up of {names[1]}, whole answers",
                 levels,
                 [_interval(level) for level in found.levels],
                 "times",
@@ -77,6 +78,7 @@ def comparison_page(found: Comparison) -> str:
             for title, value, unit in (
                 ("Output tokens a second", _tokens, "tokens/s"),
                 ("Requests a minute", _requests, "requests/min"),
+                ("Whole answer, P95", _p95, "seconds"),
             )
         ),
         "</div>",
@@ -88,7 +90,7 @@ def comparison_page(found: Comparison) -> str:
 
 def load_page(found: LoadTest) -> str:
     """A load test: what was carried at each level, what it took, and what the engine's queue and cache did."""
-    levels = [level.level.words for level in found.levels]
+    levels = _levels(found.levels)
     parts = [
         f"<h1>{escape(found.endpoint.name)} under load</h1>",
         *_conditions(found.conditions),
@@ -98,7 +100,7 @@ def load_page(found: LoadTest) -> str:
         ),
         '<p class="sub">Running, waiting and KV cache: the highest seen'
         + (f" at {escape(found.metrics)}.</p>" if found.metrics else "; this engine tells nothing of them.</p>"),
-        '<div class="plots">',
+        '<div class="plots overview">',
         _figure(
             plots.steps(
                 "Output tokens a second",
@@ -221,6 +223,19 @@ def _tokens(one: Compared) -> tuple[float | None, float | None]:
 
 def _requests(one: Compared) -> tuple[float | None, float | None]:
     return one.a.requests_per_minute, one.b.requests_per_minute
+
+
+def _p95(one: Compared) -> tuple[float | None, float | None]:
+    totals = (one.a.total, one.b.total)
+    return tuple(round(spread.p95, 6) if spread else None for spread in totals)  # type: ignore[return-value]  # two of them
+
+
+def _levels(found: Sequence[Compared] | Sequence[Loaded]) -> plots.Levels:
+    """The levels of an axis: what they count, and their numbers."""
+    levels = [one.level for one in found]
+    if any(level.rate is not None for level in levels):
+        return "requests/s", [f"{level.rate:g}" for level in levels]
+    return "concurrency", [str(level.concurrency) for level in levels]
 
 
 def _percentiles(levels: Sequence[Loaded], which: str) -> dict[str, list[float | None]]:

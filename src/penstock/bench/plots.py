@@ -5,6 +5,7 @@ A value is kept in a `<desc>` beside its mark, where the page's few lines of scr
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final
@@ -16,7 +17,11 @@ COLOURS: Final = ("#6b7280", "#2563eb", "#d97706", "#059669", "#9333ea", "#dc262
 POINTS: Final = 120
 """Of one curve: more than a page is wide enough to show."""
 
+TICKS: Final = 4
+
 Points = Sequence[tuple[float, float]]
+Levels = tuple[str, Sequence[str]]
+"""What the levels count, and each one's number."""
 
 
 def drawing() -> ModuleType:
@@ -27,13 +32,16 @@ def drawing() -> ModuleType:
         raise ConfigError(
             "Drawing the plots of --html: pygal is not installed.", hint="pip install 'penstock[bench]'"
         ) from None
+    # It hooks imports for plugins of its own, in a way that warns on Python 3.11 and is ignored after; nothing here uses those.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, pygal.PluginImportFixer)]
     return pygal  # type: ignore[no-any-return]
 
 
-def bars(title: str, labels: Sequence[str], values: Sequence[tuple[float, float, float] | None], unit: str) -> str:
+def bars(title: str, levels: Levels, values: Sequence[tuple[float, float, float] | None], unit: str) -> str:
     """One bar each with its interval; None leaves its place empty."""
-    chart = drawing().Bar(**_options(title, unit), show_legend=False, range=_from_nothing(values))
-    chart.x_labels = list(labels)
+    options = _options(title, unit, COLOURS[1:])
+    chart = drawing().Bar(**options, x_title=levels[0], show_legend=False, range=_from_nothing(values))
+    chart.x_labels = list(levels[1])
     chart.add(
         title,
         [None if value is None else {"value": value[0], "ci": {"low": value[1], "high": value[2]}} for value in values],
@@ -42,10 +50,10 @@ def bars(title: str, labels: Sequence[str], values: Sequence[tuple[float, float,
     return _drawn(chart)
 
 
-def steps(title: str, labels: Sequence[str], series: Mapping[str, Sequence[float | None]], unit: str) -> str:
+def steps(title: str, levels: Levels, series: Mapping[str, Sequence[float | None]], unit: str) -> str:
     """Lines from level to level."""
-    chart = drawing().Line(**_options(title, unit), include_x_axis=True)
-    chart.x_labels = list(labels)
+    chart = drawing().Line(**_options(title, unit), x_title=levels[0], include_x_axis=True)
+    chart.x_labels = list(levels[1])
     for name, values in series.items():
         chart.add(name, list(values))
     return _drawn(chart)
@@ -53,9 +61,10 @@ def steps(title: str, labels: Sequence[str], series: Mapping[str, Sequence[float
 
 def curves(title: str, series: Mapping[str, Points], unit: str, across: str, write: Callable[[float], str]) -> str:
     """Curves over numbers; `write` says a number of the lower axis."""
-    chart = drawing().XY(
-        **_options(title, unit), x_title=across, dots_size=1.5, x_value_formatter=write, x_labels_major_count=6
-    )
+    chart = drawing().XY(**_options(title, unit), x_title=across, dots_size=1.5, x_value_formatter=write)
+    places = [place for points in series.values() for place, _ in points]
+    low, high = min(places), max(places)
+    chart.x_labels = [low + (high - low) * tick / TICKS for tick in range(TICKS + 1)]
     for name, points in series.items():
         chart.add(name, list(thinned(points)))
     return _drawn(chart)
@@ -78,7 +87,7 @@ def _from_nothing(values: Sequence[tuple[float, float, float] | None]) -> tuple[
     return 0.0, max([1.0, *(value[2] for value in values if value)]) * 1.05
 
 
-def _options(title: str, unit: str) -> dict[str, Any]:
+def _options(title: str, unit: str, colours: Sequence[str] = COLOURS) -> dict[str, Any]:
     from pygal.style import Style  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
 
     return {
@@ -87,10 +96,13 @@ def _options(title: str, unit: str) -> dict[str, Any]:
         "js": (),
         "disable_xml_declaration": True,
         "explicit_size": False,
-        "width": 720,
-        "height": 380,
-        "margin": 12,
+        "width": 520,
+        "height": 320,
+        "margin": 8,
+        "margin_right": 24,
+        "stroke_style": {"width": 2},
         "legend_at_bottom": True,
+        "legend_at_bottom_columns": 4,
         "legend_box_size": 10,
         "truncate_legend": -1,
         "truncate_label": -1,
@@ -103,12 +115,12 @@ def _options(title: str, unit: str) -> dict[str, Any]:
             foreground_subtle="#e5e7eb",
             guide_stroke_color="#e5e7eb",
             major_guide_stroke_color="#d1d5db",
-            colors=COLOURS,
+            colors=tuple(colours),
             font_family="system-ui, sans-serif",
-            title_font_size=16,
-            label_font_size=12,
-            major_label_font_size=12,
-            legend_font_size=13,
+            title_font_size=15,
+            label_font_size=11,
+            major_label_font_size=11,
+            legend_font_size=12,
             opacity="0.85",
             transition="0s",
         ),

@@ -7,6 +7,9 @@ engine's (`python -m bench.reading` tells how much). Parsing is httptools' busin
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import socket
 import ssl
 import time
 from typing import Final, Protocol, cast
@@ -224,8 +227,16 @@ class Origin:
                 hint="Name the certificate, or the one that signed it: SSL_CERT_FILE=cert.pem penstock …",
             ) from None
         except OSError as error:
-            raise Unreachable((error.strerror or str(error)).lower()) from None
+            raise Unreachable(_reason(error)) from None
         return link
+
+
+def _reason(error: OSError) -> str:
+    """`connection refused`: asyncio's own words name the address instead."""
+    number = error.errno or next(map(int, re.findall(r"Errno (\d+)", str(error))), 0)
+    if number > 0 and not isinstance(error, socket.gaierror):
+        return os.strerror(number).lower()
+    return (error.strerror or str(error)).lower()
 
 
 class Collected:

@@ -97,7 +97,7 @@ def _is_array(raw: bytes) -> bool:
 
 
 def _is_json_lines(path: Path, raw: bytes) -> bool:
-    return path.suffix in {".jsonl", ".ndjson", ".json"} or (path.suffix != ".txt" and raw.lstrip().startswith(b"{"))
+    return path.suffix in {".jsonl", ".ndjson", ".json"} or raw.lstrip().startswith(b"{")
 
 
 Found = Iterator[tuple[str, "Prompt | str"]]
@@ -112,7 +112,8 @@ def _text_lines(raw: bytes, path: Path) -> Found:
         except UnicodeDecodeError:
             yield f"line {number}", "not UTF-8"
             continue
-        yield f"line {number}", Prompt(number, (Message("user", text),))
+        if text:
+            yield f"line {number}", Prompt(number, (Message("user", text),))
 
 
 def _json_lines(raw: bytes, path: Path) -> Found:

@@ -78,11 +78,12 @@ async def _loaded(
     origin = origin_of(wanted)
     # The engine's own page needs no key of the gateway's, and gets none.
     watched = origin_of(Wanted(url=metrics)) if metrics else origin
-    endpoint = await find(origin, wanted)
-    endpoint = endpoint if endpoint.name else msgspec.structs.replace(endpoint, name="the endpoint")
-    source = await _source(watched)
-    began, progress = measuring.Began(), measuring.Progressed()
+    progress = measuring.Progressed()
     try:
+        endpoint = await find(origin, wanted)
+        endpoint = endpoint if endpoint.name else msgspec.structs.replace(endpoint, name="the endpoint")
+        source = await _source(watched)
+        began = measuring.Began()
         with progress.shown():
             side = Side(endpoint, origin, wish, timeout, ending)
             climbed = await climb(side, plan, (watched, "/metrics") if source else None, ending, progress)

@@ -100,10 +100,11 @@ async def _compared(
     wanted: tuple[Wanted, Wanted], plan: Plan, workload: Workload, wish: Wish, timeout: float, ending: Ending
 ) -> Comparison:
     origins = [origin_of(one) for one in wanted]
-    a, b = apart(*[await find(origin, one) for origin, one in zip(origins, wanted, strict=True)])
-    sides = [Side(one, origin, wish, timeout, ending) for one, origin in zip((a, b), origins, strict=True)]
-    began, progress = measuring.Began(), measuring.Progressed()
+    progress = measuring.Progressed()
     try:
+        a, b = apart(*[await find(origin, one) for origin, one in zip(origins, wanted, strict=True)])
+        sides = [Side(one, origin, wish, timeout, ending) for one, origin in zip((a, b), origins, strict=True)]
+        began = measuring.Began()
         with progress.shown():
             measured = await measure(sides[0], sides[1], plan, ending, progress)
     finally:

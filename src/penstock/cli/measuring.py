@@ -12,6 +12,7 @@ import resource
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -167,8 +168,9 @@ def run(measure: Callable[[Ending], Awaitable[T]]) -> tuple[T, int]:
             for each in (signal.SIGINT, signal.SIGTERM):  # a second one ends it at once
                 loop.remove_signal_handler(each)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, ended, number)
+        if threading.current_thread() is threading.main_thread():  # no other may listen for signals
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, ended, number)
         return await measure(ending)
 
     with asyncio.Runner(loop_factory=_new_loop) as runner:
