@@ -101,7 +101,7 @@ def sides(report: Report) -> list[Row]:
     ]
     rows += [Row(f"finish {name}", f"{first:,}", f"{second:,}") for name, (first, second) in report.finishes.items()]
     for name, (first, second) in (("seconds", report.seconds), ("first token, s", report.first_token)):
-        if first is not None and second is not None:
+        if first is not None and second is not None and (first.median or second.median):
             rows.append(Row(name, f"{first.median:.3f}", f"{second.median:.3f}", "medians"))
     return rows
 

@@ -80,6 +80,8 @@ class Attempt(Listener):
         exchange = self.exchange = origin.ask(data, self)
         if request.paused:
             exchange.pause()
+        if request.known is not None and request.known.alias.shadow is not None and request.attempts == 1:
+            request.copy = request.line.shadows.see(request)
 
     def pause(self) -> None:
         """The client reads more slowly than the engine writes."""

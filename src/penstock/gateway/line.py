@@ -12,8 +12,9 @@ import os
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from penstock.address import Address
@@ -27,6 +28,7 @@ from penstock.gateway.fleet import Fleet, State
 from penstock.gateway.metrics import Labels, Metrics, Snapshot
 from penstock.gateway.record import Records
 from penstock.gateway.request import Request
+from penstock.gateway.shadow import Shadows, without_state
 from penstock.gateway.split import Plan, Sides, planned
 from penstock.gateway.switched import overridden
 from penstock.gateway.ways import Ways, supports
@@ -34,6 +36,9 @@ from penstock.protocols.dialect import Call
 from penstock.protocols.table import Route
 from penstock.state.switch import Switch
 from penstock.types import Caller, Operation
+
+if TYPE_CHECKING:
+    from penstock.state.store import Store
 
 WANTED = frozenset(
     {
@@ -63,11 +68,14 @@ def wanted(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 class Line:
     """One configuration, one fleet, one set of queues and counters."""
 
-    def __init__(self, config: Config, fleet: Fleet, records: Records) -> None:
+    def __init__(
+        self, config: Config, fleet: Fleet, records: Records, store: Callable[[], Store] = without_state
+    ) -> None:
         self.fleet = fleet
         self.records = records
         self.metrics = Metrics()
         self.admission = Admission()
+        self.shadows = Shadows(fleet, self.metrics, store)
         self.active: set[Request] = set()
         self.draining = False
         """Shutting down: every answer closes its connection, so that clients open their next one elsewhere."""
@@ -89,6 +97,7 @@ class Line:
         self._origins = frozenset(config.cors)
         slots = {name: alias.slots for name, alias in config.aliases.items()}
         self.admission.reshape(slots, config.limits.queue)
+        self.shadows.adopt(config)
 
     def switch(self, switches: Mapping[str, Switch], sides: Mapping[str, Sides]) -> None:
         """Take what operators have switched, and where the ends of each canary's requests are noted."""
@@ -220,6 +229,7 @@ class Line:
                 ((name,), one.canary.percent) for name, one in self.switches.items() if one.canary is not None
             ],
             "penstock_override": [((name,), 1.0) for name, one in self.switches.items() if one.override is not None],
+            "penstock_shadow_active": self.shadows.gauge(),
             "penstock_workers": [((), 1.0)],
             "tensafe_vllm_kv_cache_utilization": [((), max(uses))] if uses else [],
         }

@@ -48,6 +48,9 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "penstock_clients_gone": ("Clients that left before their answer was whole.", ("alias", "phase")),
     "penstock_options_dropped": ("Options a client asked for that the backend has no word for.", ("option", "kind")),
     "penstock_config_reloads": ("Reloads of the configuration.", ("result",)),
+    "penstock_shadow_sent": ("Copies of requests sent to a shadow.", ("alias", "backend")),
+    "penstock_shadow_skipped": ("Requests chosen for a shadow of which no pair came.", ("alias", "reason")),
+    "penstock_shadow_pairs": ("Pairs of answers that were compared.", ("alias", "outcome")),
     "tensafe_vllm_requests": ("Requests by status.", ("status",)),
     "tensafe_vllm_tokens_generated": ("Tokens generated.", ()),
 }
@@ -68,6 +71,7 @@ GAUGES: dict[str, tuple[str, Labels]] = {
     "penstock_engine_requests_running": ("The engine's own count of running requests.", ("backend",)),
     "penstock_engine_requests_waiting": ("The engine's own queue depth.", ("backend",)),
     "penstock_engine_kv_cache_usage_ratio": ("The engine's own KV cache use, 0 to 1.", ("backend",)),
+    "penstock_shadow_active": ("Copies of requests that shadows work on.", ("alias",)),
     "penstock_workers": ("Worker processes behind these figures.", ()),
     "tensafe_vllm_kv_cache_utilization": ("Highest KV cache use of all engines, 0 to 1.", ()),
 }
@@ -202,7 +206,9 @@ def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
     )
 
 
-_ADDITIVE = frozenset({"penstock_requests_active", "penstock_queue_depth", "penstock_workers"})
+_ADDITIVE = frozenset(
+    {"penstock_requests_active", "penstock_queue_depth", "penstock_shadow_active", "penstock_workers"}
+)
 
 
 class _Collector:

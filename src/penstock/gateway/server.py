@@ -82,7 +82,8 @@ class Gateway:
             life.callback(records.close)
             fleet = Fleet(config)
             life.push_async_callback(fleet.stop)
-            line = self.line = Line(config, fleet, records)
+            line = self.line = Line(config, fleet, records, places.store)
+            life.push_async_callback(line.shadows.close)
             await fleet.start()
             peers = Peers(config.admin, self._role.worker, config.workers)
             self._board = Switchboard(line, places, peers, config.state, leads=self._role.worker == 0)
@@ -269,6 +270,7 @@ class _Server(uvicorn.Server):
             self._close_connections()
             return
         self._line.draining = True
+        self._line.shadows.stop()
         log.info("draining", seconds=self._drain, active=len(self._line.active))
         await self._close_listeners(sockets or [])
         began = time.monotonic()

@@ -1,0 +1,216 @@
+"""Shadow traffic: a share of an alias' requests is asked of a second target as well, and the two answers are compared.
+
+Nothing in here may cost a caller a byte, a slot or an error: copies begin after the request itself was sent off, take no
+slot of a backend, tell no breaker, and are dropped, by a counted reason, where anything is scarce. Which requests are
+chosen depends on their ids alone. One owner, `Shadows`, holds every copy, every byte and the one thread that compares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+import xxhash
+
+from penstock.config import Config, Shadow
+from penstock.errors import ConfigError
+from penstock.gateway import shadow_pair
+from penstock.gateway.shadow_copy import LARGEST, Copy, Room, Tap, Where
+from penstock.gateway.shadow_pair import Seen
+from penstock.gateway.ways import UPSTREAM, supports
+from penstock.protocols.dialect import Destination
+from penstock.protocols.repeatable import wish_of
+from penstock.protocols.table import PAIRINGS, ROUTES
+from penstock.types import Kind
+
+if TYPE_CHECKING:
+    from penstock.gateway.fleet import Backend, Fleet
+    from penstock.gateway.metrics import Labels, Metrics
+    from penstock.gateway.request import Request
+    from penstock.state.store import Store
+
+log = structlog.stdlib.get_logger("penstock.shadow")
+
+HELD = 64 * 2**20
+"""Bytes of bodies and answers that all copies of a process hold together."""
+WAITING = 256
+"""Pairs that may wait to be compared."""
+CLOSE = 2.0
+"""Seconds that pairs have to be written when the process ends."""
+_ALL = 2**64
+
+
+class Shadows:
+    """Every shadow of a process."""
+
+    def __init__(self, fleet: Fleet, metrics: Metrics, store: Callable[[], Store]) -> None:
+        self._fleet = fleet
+        self._metrics = metrics
+        self._store = store
+        self._aliases: dict[str, tuple[Shadow, float]] = {}
+        self._ollama_defaults = True
+        self._room = Room(HELD)
+        self._copies: set[Copy] = set()
+        self._comparing: set[asyncio.Future[str]] = set()
+        self._thread: ThreadPoolExecutor | None = None
+        self._stopped = False
+        self._writes = True
+
+    def adopt(self, config: Config) -> None:
+        """Take a configuration; copies whose backend it has no more are dropped."""
+        self._aliases = {
+            name: (alias.shadow, alias.shadow.total or alias.total or config.limits.total)
+            for name, alias in config.aliases.items()
+            if alias.shadow is not None
+        }
+        self._ollama_defaults = config.ollama.defaults
+        for copy in list(self._copies):
+            where = copy.where
+            if where is not None and self._fleet.backends.get(where.backend.name) is not where.backend:
+                copy.drop("reloaded")
+
+    def stop(self) -> None:
+        """The process drains: what is left of its time belongs to callers."""
+        self._stopped = True
+        for copy in list(self._copies):
+            copy.drop("drained")
+
+    async def close(self) -> None:
+        """After `stop`: give what is to be written a moment, and end."""
+        self.stop()
+        if self._comparing:
+            await asyncio.wait(self._comparing, timeout=CLOSE)
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def gauge(self) -> list[tuple[Labels, float]]:
+        """Copies that engines work on, by alias."""
+        return [((name,), float(self._pending(name))) for name in self._aliases]
+
+    def _pending(self, alias: str) -> int:
+        return sum(1 for copy in self._copies if copy.pending and copy.alias == alias)
+
+    # ── one request ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def see(self, request: Request) -> Copy | None:
+        """A request of an alias with a shadow was sent off: choose it or not. The copy itself is sent a moment later."""
+        alias = request.alias_name
+        found = self._aliases.get(alias)
+        if found is None or self._stopped or not chosen(request.id, alias, found[0].share):
+            return None
+        if self._pending(alias) >= found[0].slots:
+            self._metrics.count("penstock_shadow_skipped", alias, "slots")
+            return None
+        copy = Copy(request.call, request.id, alias, request.caller.tenant, self._room, self._over)
+        self._copies.add(copy)
+        if request.client is not None:
+            request.client = Tap(request.client, copy)
+        asyncio.get_running_loop().call_soon(self._begin, copy)
+        return copy
+
+    def _begin(self, copy: Copy) -> None:
+        if copy.over:
+            return
+        shadow, limit = self._aliases.get(copy.alias, (None, 0.0))
+        if shadow is None:
+            copy.drop("reloaded")
+            return
+        reason = self._against(copy)
+        if not reason:
+            found = self._where(copy, shadow)
+            if isinstance(found, Where):
+                self._metrics.count("penstock_shadow_sent", copy.alias, found.backend.name)
+                copy.send(found, limit, asyncio.get_running_loop())
+                return
+            reason = found
+        copy.drop(reason)
+
+    def _against(self, copy: Copy) -> str:
+        """What speaks against a copy of this request, by the word that a metric counts."""
+        if len(self._comparing) >= WAITING:
+            return "memory"
+        if len(copy.call.body) > LARGEST:
+            return "too_large"
+        copy.wish = wish_of(copy.call)
+        return copy.wish.effect
+
+    def _where(self, copy: Copy, shadow: Shadow) -> Where | str:
+        """The backend with the fewest requests that can take one more; else why none can."""
+        route = ROUTES[copy.call.path.encode()]
+        able = [one for name in shadow.backends if supports(route, one := self._fleet.backends[name])]
+        if not able:
+            return "unsupported"
+        free = sorted((one for one in able if one.busy < one.slots), key=self._load)
+        if not free:
+            return "busy"
+        embeds = UPSTREAM.get(copy.call.path, copy.call.path) == "/v1/embeddings"
+        for backend in free:
+            instance = backend.embedder() if embeds and backend.kind is Kind.EMBEDDED else backend
+            if instance.origin is not None:
+                model = backend.model(shadow.model)
+                to = Destination(
+                    kind=backend.kind,
+                    model=shadow.model,
+                    window=model.window if model else None,
+                    ollama_defaults=self._ollama_defaults,
+                )
+                return Where(backend, instance.origin, PAIRINGS[copy.call.path, backend.wire], to)
+        return "starting"
+
+    def _load(self, backend: Backend) -> int:
+        ours = sum(1 for copy in self._copies if copy.where is not None and copy.where.backend is backend)
+        return backend.busy + ours
+
+    # ── what becomes of it ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _over(self, copy: Copy, what: Seen | str) -> None:
+        self._copies.discard(copy)
+        if isinstance(what, str):
+            self._metrics.count("penstock_shadow_skipped", copy.alias, what)
+        else:
+            self._compare(copy, what)
+
+    def _compare(self, copy: Copy, seen: Seen) -> None:
+        found = self._aliases.get(copy.alias)
+        if found is None:
+            copy.release()
+            self._metrics.count("penstock_shadow_skipped", copy.alias, "reloaded")
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="shadow")
+        work = partial(shadow_pair.keep, seen, text=found[0].keep == "text", most=found[0].pairs, store=self._store)
+        comparing = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        self._comparing.add(comparing)
+        comparing.add_done_callback(partial(self._compared, copy))
+
+    def _compared(self, copy: Copy, comparing: asyncio.Future[str]) -> None:
+        self._comparing.discard(comparing)
+        copy.release()
+        if comparing.cancelled():
+            self._metrics.count("penstock_shadow_skipped", copy.alias, "drained")
+            return
+        error = comparing.exception()
+        if error is None:
+            self._metrics.count("penstock_shadow_pairs", copy.alias, comparing.result())
+            self._writes = True
+            return
+        self._metrics.count("penstock_shadow_skipped", copy.alias, "state")
+        if not isinstance(error, ConfigError):
+            log.critical("a pair could not be compared: an error of the gateway itself", exc_info=error)
+        elif self._writes:
+            self._writes = False
+            log.warning("pairs of shadows cannot be written", problem=error.sentence())
+
+
+def without_state() -> Store:
+    """For a line that has no state to write to."""
+    raise ConfigError("Writing a shadow's pair: this gateway keeps no state.")
+
+
+def chosen(request_id: bytes, alias: str, share: float) -> bool:
+    """Whether the request with this id is among the share; the same id always is, or never."""
+    return xxhash.xxh3_64_intdigest(request_id, xxhash.xxh3_64_intdigest(alias)) < share * _ALL
