@@ -51,3 +51,17 @@ def test_a_report_that_somebody_wrote_is_left_alone(tmp_path: Path) -> None:
     file.write_text("# vLLM Integration - Implementation Report\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="did not write"):
         replaceable(file)
+
+
+def test_no_page_of_ours_promises_a_speed() -> None:
+    """X10: a speed-up stands in a report of a measurement, or in no document at all."""
+    root = Path(__file__).parents[2]
+    pages = [*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "changes").glob("*.md")]
+    ours = [page for page in pages if page.name not in {"requirements.md", "VLLM_INTEGRATION_REPORT.md"}]
+    promise = re.compile(r"\b\d+(?:\.\d+)?(?:x|×| times) (?:faster|speed-?up)", re.IGNORECASE)
+    found = {
+        str(page.relative_to(root)): promise.findall(page.read_text(encoding="utf-8"))
+        for page in ours
+        if promise.search(page.read_text(encoding="utf-8"))
+    }
+    assert found == {}
