@@ -13,7 +13,8 @@ from tests.gateway.peer import LIMIT, Link, Peer, Told
 
 from penstock.errors import BrokenAnswer, EngineFault, Unreachable
 from penstock.gateway import upstream
-from penstock.gateway.upstream import HEAD_LIMIT, Exchange, Origin
+from penstock.gateway.connection import HEAD_LIMIT
+from penstock.gateway.upstream import Exchange, Origin
 
 ASK = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

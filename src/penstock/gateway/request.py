@@ -20,14 +20,12 @@ import msgspec
 import structlog
 
 from penstock.errors import EngineFault, EngineTimeout, Overloaded, PenstockError, Refusal, Unavailable
-from penstock.gateway import answer, failover, route
+from penstock.gateway import answer, answer_head, closing, failover, route
 from penstock.gateway.attempt import Attempt
 from penstock.gateway.auth import check_scope
-from penstock.gateway.canary import Sample
-from penstock.gateway.client import Client, Headers
+from penstock.gateway.client import Client
 from penstock.gateway.phase import Phase
-from penstock.gateway.record import Record
-from penstock.gateway.split import Plan, Side, Split, ending
+from penstock.gateway.split import Plan, Split
 from penstock.gateway.trace import continued
 from penstock.protocols import refusal
 from penstock.protocols.dialect import Call, Reader, Timing
@@ -55,9 +53,9 @@ class Request:
     """One request of one client."""
 
     __slots__ = (
-        "_ahead", "_failures", "_fallback", "_queued", "_since", "_slot", "_waiting_for", "alias_name", "attempt",
-        "attempts", "call", "caller", "client", "copy", "deadline", "dropped", "first_token", "headers", "id", "known", "line",
-        "paused", "phase", "route", "timing", "total", "trace",
+        "_ahead", "_failures", "_since", "_slot", "_waiting_for", "alias_name", "attempt", "attempts", "call", "caller",
+        "client", "copy", "deadline", "dropped", "fallback", "first_token", "headers", "id", "known", "line", "paused",
+        "phase", "queued", "route", "timing", "total", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -83,9 +81,9 @@ class Request:
         self.dropped = b""
         self.paused = False
         self._slot = False
-        self._fallback = ""
+        self.fallback = ""
         self._failures: tuple[failover.Failure, ...] = ()
-        self._queued = self._since = 0.0
+        self.queued = self._since = 0.0
         self._waiting_for: Backend | None = None
 
     # ── from the lane ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -219,9 +217,9 @@ class Request:
 
     def _attempt(self, way: Way, now: float) -> None:
         if self._since:
-            self._queued += now - self._since
+            self.queued += now - self._since
             self._since = 0.0
-            self.line.metrics.queued(self.alias_name, self._queued)
+            self.line.metrics.queued(self.alias_name, self.queued)
         backend = way.backend
         self.attempts += 1
         if self.attempts > 1:
@@ -278,7 +276,7 @@ class Request:
             self._series().first_token.observe((timing.first - timing.arrived) / 1e9)
         if self.client is None:
             return
-        self.client.begin(200, [*self._head(reader.content_type), b"cache-control: no-cache\r\n"])
+        self.client.begin(200, [*answer_head.full(self, reader.content_type), b"cache-control: no-cache\r\n"])
         self.client.write(held)
         # No other backend may answer any more, so the body is not needed while a long answer comes.
         self.call = msgspec.structs.replace(self.call, body=b"")
@@ -348,9 +346,9 @@ class Request:
         # A reload may have taken it away since this request came in.
         first = self.line.fleet.backends.get(name)
         cause, reason = failover.cause(self._failures, first)
-        if not self._fallback:
+        if not self.fallback:
             self.line.metrics.count("penstock_fallback", name, backend.name, reason)
-        self._fallback = reason
+        self.fallback = reason
         log.warning(
             "%s failed: %s, trying %s", first.kind.label if first else name, cause, backend.kind.label,
             request=self.id.decode(), alias=self.alias_name, to=backend.name, reason=reason,
@@ -365,33 +363,15 @@ class Request:
 
     # ── the answer ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _head(self, content_type: str) -> Headers:
-        headers = self._plain_head(content_type)
-        if self.attempt is not None:
-            headers.append(self.attempt.way.head)
-        if self._fallback:
-            headers.append(b"x-penstock-fallback: " + self._fallback.encode() + b"\r\n")
-        if self.dropped:
-            headers.append(b"x-penstock-dropped: " + self.dropped + b"\r\n")
-        return headers
-
-    def _plain_head(self, content_type: str) -> Headers:
-        headers = [answer.content_type_line(content_type), b"x-penstock-request-id: ", self.id, b"\r\n"]
-        if self.trace:
-            headers.append(b"traceparent: " + self.trace + b"\r\n")
-        if b"origin" in self.headers:
-            headers.append(b"access-control-allow-origin: " + self.headers[b"origin"] + b"\r\nvary: origin\r\n")
-        return headers
-
     def _answer(self, body: bytes, content_type: str, *, status: int = 200) -> None:
         if self.client is not None:
-            self.client.answer(status, self._head(content_type), body)
+            self.client.answer(status, answer_head.full(self, content_type), body)
         self._close(status)
 
     def _refuse(self, error: PenstockError) -> None:
         if self.phase is _OVER:
             return
-        headers = self._plain_head("application/json")
+        headers = answer_head.plain(self, "application/json")
         if error.retry_after is not None:
             headers.append(b"retry-after: %d\r\n" % error.retry_after)
         if self.client is not None:
@@ -435,60 +415,8 @@ class Request:
         attempt = self.attempt
         if attempt is not None and attempt.exchange is not None:
             attempt.drop()
-        self._keep(status, outcome, error)
+        closing.keep(self, self._series(), status, outcome, error)
         if self.copy is not None:
             self.copy.ended(self, status, error)
         if self._slot or self._waiting_for is not None:
             self._release()
-
-    def _keep(self, status: int, outcome: str, error: str) -> None:
-        seconds = (time.monotonic_ns() - self.timing.arrived) / 1e9
-        attempt = self.attempt
-        series = attempt.way.series if attempt is not None else self._series()
-        reader = attempt.reader if attempt is not None else None
-        series.statuses[status] = series.statuses.get(status, 0) + 1
-        series.seconds.observe(seconds)
-        if reader is not None and reader.usage is not None:
-            series.prompt_tokens += reader.usage.prompt_tokens
-            series.completion_tokens += reader.usage.completion_tokens
-        if self.known is not None and self.known.side is not None:
-            self._note_side(self.known.side, status, seconds, outcome)
-        if self.line.records.lines:
-            self.line.records.add(self._record(status, seconds, outcome, error, reader))
-
-    def _note_side(self, side: Side, status: int, seconds: float, told: str) -> None:
-        """A canary runs: how this ended for the side it was on."""
-        timing = self.timing
-        first = ((timing.first - timing.arrived) / 1e9 if timing.first else seconds) if self.call.stream else 0.0
-        rank = self.attempt.way.rank if self.attempt is not None else 0
-        side.over(Sample(time.monotonic(), ending(status, told, rank), seconds, first))
-
-    def _record(self, status: int, seconds: float, outcome: str, error: str, reader: Reader | None) -> Record:
-        way = self.attempt.way if self.attempt is not None else None
-        usage = reader.usage if reader is not None else None
-        timing = self.timing
-        # By position, in the order of its fields: naming twenty of them costs more than everything else here.
-        return Record(
-            "request",
-            "info",
-            time.time(),
-            self.id.decode(),
-            self.caller.name,
-            self.route.path,
-            status,
-            seconds,
-            self.alias_name,
-            way.backend.name if way is not None else "",
-            way.model if way is not None else "",
-            self.call.stream,
-            usage.prompt_tokens if usage is not None else 0,
-            usage.completion_tokens if usage is not None else 0,
-            (timing.first - timing.arrived) / 1e9 if timing.first else 0.0,
-            self._queued,
-            self.attempts,
-            self._fallback,
-            (reader.finish_reason or "") if reader is not None else "",
-            outcome,
-            error,
-            self.trace.decode() if self.trace else "",
-        )

@@ -1,0 +1,71 @@
+"""The end of a request: what is counted of it and what is kept."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from penstock.gateway.canary import Sample
+from penstock.gateway.record import Record
+from penstock.gateway.split import ending
+
+if TYPE_CHECKING:
+    from penstock.gateway.metrics import Series
+    from penstock.gateway.request import Request
+    from penstock.gateway.split import Side
+    from penstock.protocols.dialect import Reader
+
+
+def keep(request: Request, series: Series, status: int, outcome: str, error: str) -> None:
+    """Count it in the series of its backend, for its side of a canary, and in the log."""
+    seconds = (time.monotonic_ns() - request.timing.arrived) / 1e9
+    reader = request.attempt.reader if request.attempt is not None else None
+    series.statuses[status] = series.statuses.get(status, 0) + 1
+    series.seconds.observe(seconds)
+    if reader is not None and reader.usage is not None:
+        series.prompt_tokens += reader.usage.prompt_tokens
+        series.completion_tokens += reader.usage.completion_tokens
+    if request.known is not None and request.known.side is not None:
+        _note_side(request, request.known.side, status, seconds, outcome)
+    records = request.line.records
+    if records.lines:
+        records.add(_record(request, status, seconds, outcome, error, reader))
+
+
+def _note_side(request: Request, side: Side, status: int, seconds: float, told: str) -> None:
+    """A canary runs: how this ended for the side it was on."""
+    timing = request.timing
+    first = ((timing.first - timing.arrived) / 1e9 if timing.first else seconds) if request.call.stream else 0.0
+    rank = request.attempt.way.rank if request.attempt is not None else 0
+    side.over(Sample(time.monotonic(), ending(status, told, rank), seconds, first))
+
+
+def _record(request: Request, status: int, seconds: float, outcome: str, error: str, reader: Reader | None) -> Record:
+    way = request.attempt.way if request.attempt is not None else None
+    usage = reader.usage if reader is not None else None
+    timing = request.timing
+    # By position, in the order of its fields: naming twenty of them costs more than everything else here.
+    return Record(
+        "request",
+        "info",
+        time.time(),
+        request.id.decode(),
+        request.caller.name,
+        request.route.path,
+        status,
+        seconds,
+        request.alias_name,
+        way.backend.name if way is not None else "",
+        way.model if way is not None else "",
+        request.call.stream,
+        usage.prompt_tokens if usage is not None else 0,
+        usage.completion_tokens if usage is not None else 0,
+        (timing.first - timing.arrived) / 1e9 if timing.first else 0.0,
+        request.queued,
+        request.attempts,
+        request.fallback,
+        (reader.finish_reason or "") if reader is not None else "",
+        outcome,
+        error,
+        request.trace.decode() if request.trace else "",
+    )
