@@ -23,8 +23,6 @@ from penstock.compat.tactical import VLLMClient, create_llm, get_llm_type, load_
 from penstock.types import Kind
 
 if TYPE_CHECKING:
-    from tests.fakes.gateway import Gateway
-
     from penstock.client import ClientConfig
 
 ROOT = Path(__file__).parents[1]

@@ -29,7 +29,6 @@ from penstock.errors import EngineTimeout, PenstockError
 from penstock.faults.engine import Engine
 from penstock.faults.script import Script
 
-
 PROGRAM = Path(__file__).parents[1] / "test_vllm_integration.py"
 
 
