@@ -1,7 +1,7 @@
 """500 calls, sixteen at a time, in threads and tasks, whole and streamed, while the engine is killed and restarted three times.
 
 The scenario knows the engine only as something that can be killed and started; the scripted engine as a process of its own
-is here, the real vLLM's turn is tests/engines/test_client_killed.py.
+is here, the real vLLM's turn (killed once) is tests/engines/test_client_vllm.py.
 """
 
 from __future__ import annotations
@@ -17,14 +17,11 @@ from typing import Protocol
 from penstock.client.plain import VLLMClient
 from penstock.errors import PenstockError
 
-CALLS = 500
 THREADS = TASKS = 8
-KILLS = 3
 DEAD = 30
 """Calls that are begun while the engine is away, each time."""
 LOST = 3
 """Calls that a dead engine must have cost before it is started again."""
-LIMIT = 45.0
 _START = 30.0
 
 
@@ -84,13 +81,16 @@ class Siege:
     question: Callable[[int], str]
     lost: Callable[[], int]
     """How many calls the dead engine has cost so far."""
+    calls: int = 500
+    kills: int = 3
+    limit: float = 45.0
     outcomes: list[Outcome] = field(default_factory=list)
     _for_tasks: asyncio.Queue[int | None] = field(default_factory=asyncio.Queue)
     _for_threads: queue.SimpleQueue[int | None] = field(default_factory=queue.SimpleQueue)
     _given: int = 0
 
     async def run(self) -> None:
-        async with asyncio.timeout(LIMIT), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(self.limit), asyncio.TaskGroup() as group:
             group.create_task(self._kill())
             for _ in range(TASKS):
                 group.create_task(self._task())
@@ -99,15 +99,15 @@ class Siege:
 
     async def _kill(self) -> None:
         try:
-            for _ in range(KILLS):
-                self._give((CALLS - KILLS * DEAD) // (KILLS + 1))
+            for _ in range(self.kills):
+                self._give((self.calls - self.kills * DEAD) // (self.kills + 1))
                 await self._until(lambda: len(self.outcomes) >= self._given - TASKS)  # the others are under way
                 before = self.lost()
                 await self.engine.kill()
                 self._give(DEAD)
                 await self._until(lambda before=before: self.lost() >= before + LOST)  # type: ignore[misc]
                 await self.engine.start()
-            self._give(CALLS - self._given)
+            self._give(self.calls - self._given)
         finally:
             for _ in range(TASKS):
                 self._for_tasks.put_nowait(None)
@@ -123,7 +123,7 @@ class Siege:
         self._given += calls
 
     async def _until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(self.limit):
             while not holds():  # noqa: ASYNC110 - threads and the client's own figures raise no event
                 await asyncio.sleep(0.002)
 
@@ -155,7 +155,7 @@ class Siege:
 
 def judge(siege: Siege, answer: Callable[[int], str], *, fallback: bool) -> None:
     """No wrong answer, no duplicated content; errors only where another attempt was forbidden."""
-    assert len(siege.outcomes) == CALLS
+    assert len(siege.outcomes) == siege.calls
     for one in siege.outcomes:
         expected = answer(one.number)
         if one.error is None:

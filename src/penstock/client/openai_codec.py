@@ -49,7 +49,7 @@ class _Choice(msgspec.Struct):
 class _Body(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw()
 
 
 class _Model(msgspec.Struct):
@@ -191,7 +191,7 @@ def _decode(body: bytes) -> _Body:
         decoded = _BODY.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
         raise BrokenAnswer(f"The engine's answer cannot be read: {wrong}") from None
-    if decoded.error is not None and bytes(decoded.error) != b"null":
+    if bytes(decoded.error) not in {b"", b"null"}:
         raise EngineRefused(f"The engine broke off with an error: {_sentence(body)}")
     if decoded.choices is None:
         raise BrokenAnswer("The engine's answer holds no choices.")
