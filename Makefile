@@ -12,7 +12,7 @@ COMPILE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up test check format test-vllm test-openwebui bench wheel lock clean
+.PHONY: help install install-dev up test check format test-vllm test-openwebui test-browser bench wheel lock clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -42,6 +42,9 @@ test-vllm: install-dev ## a real vLLM on the CPU, in its own environment
 
 test-openwebui: install-dev ## a real Open WebUI in a browser against the gateway (not part of CI)
 	@PYTHON=$(PYTHON) sh tests/openwebui/run $(ARGS)
+
+test-browser: install-dev ## our own pages in a headless Chromium (not part of CI)
+	@sh tests/browser/run $(ARGS)
 
 bench: install-dev ## measure the gateway beside its peers
 	@$(BIN)/python -m bench $(ARGS)

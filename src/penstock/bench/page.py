@@ -37,7 +37,7 @@ _SCRIPT: Final = """
 const tip = document.getElementById('tip');
 document.addEventListener('mousemove', event => {
   const mark = event.target.closest?.('.dots, .bar, .hist');
-  const told = mark ? [...mark.querySelectorAll('desc.x_label, desc.value')].map(one => one.textContent).filter(Boolean) : [];
+  const told = mark ? ['x_label', 'value'].map(kind => mark.querySelector('desc.' + kind)?.textContent).filter(Boolean) : [];
   tip.style.display = told.length ? 'block' : 'none';
   tip.textContent = told.join('\\n');
   tip.style.left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8) + 'px';
