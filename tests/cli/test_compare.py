@@ -112,6 +112,17 @@ async def test_a_move_from_ollamas_own_api_to_vllm(
     assert "2 pairs are too few" in speedups(data)["total_mean"]["words"]
 
 
+async def test_the_guide_over_either_protocol(folder: Path, guide_url: str) -> None:
+    """S3.12: a real engine behind a real gateway says the same over both, and counts the same tokens."""
+    options = ("--api-a", "ollama", "--api-b", "openai", "--num-prompts", "3", "--max-tokens", "8", "--json")
+    done = await compare(folder, guide_url, guide_url, *options)
+    assert done.code == 0, done.err
+    (level,) = done.data["levels"]
+    assert [level[side]["answered"] for side in "ab"] == [3, 3]
+    assert level["a"]["completion_tokens"] == level["b"]["completion_tokens"] > 0
+    assert [done.data[side]["wire"] for side in "ab"] == ["ollama", "openai"]
+
+
 async def test_keys_come_from_the_environment_and_go_nowhere_else(
     folder: Path, gateway: StartGateway, scripted_engine: Engine
 ) -> None:
