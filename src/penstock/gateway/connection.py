@@ -10,7 +10,6 @@ import httptools
 from penstock.errors import BrokenAnswer, EngineFault, Unreachable
 
 if TYPE_CHECKING:
-    from penstock.gateway.known_head import KnownHead
     from penstock.gateway.upstream import Exchange, Origin
 
 HEAD_LIMIT = 64 * 1024
@@ -86,7 +85,9 @@ class Connection(asyncio.Protocol):
             exchange.request = b""  # it can no longer be sent again, so it need not be kept while a long answer comes
             known = self._origin.known
             if known is not None and (body := known.body(data)) is not None:
-                self._whole(exchange, known, body)
+                self._keep = True
+                self._rest()
+                exchange.finish_whole(known.found, body)
                 return
         if not self._status:
             self._head += len(data)
@@ -175,11 +176,6 @@ class Connection(asyncio.Protocol):
         if self._complete and exchange is not None:
             self._rest()
             exchange.finish()
-
-    def _whole(self, exchange: Exchange, known: KnownHead[dict[bytes, bytes]], body: bytes) -> None:
-        self._keep = True
-        self._rest()
-        exchange.finish_whole(known.found, body)
 
     def _rest(self) -> None:
         """The answer is whole: keep the connection for another, if it is fit for one."""
