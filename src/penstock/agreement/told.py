@@ -110,10 +110,10 @@ def _changes(report: Report) -> dict[str, Change]:
     changes = {
         "errors": report.errors,
         "refusals": report.refusals,
-        "not JSON": report.invalid,
+        "invalid JSON": report.invalid,
         "cut at the limit": report.cut,
     }
-    return changes | ({"a fact missing": report.facts} if report.facts is not None else {})
+    return changes | ({"missing facts": report.facts} if report.facts is not None else {})
 
 
 def examples(report: Report) -> list[Example]:
