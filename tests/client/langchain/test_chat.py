@@ -218,6 +218,7 @@ async def test_structured_output(scripted_engine: Engine, schema: Any) -> None: 
     if schema is not Typed:
         assert await llm.with_structured_output(schema, method="function_calling").ainvoke("where?") == expected
         assert body(scripted_engine)["tool_choice"]["function"]["name"] == "City"
+        assert body(scripted_engine)["tools"][0]["function"]["strict"] is True
     await llm.aclose()
 
 

@@ -99,19 +99,24 @@ class ChatModel(EngineTokens, BaseChatModel):
         """Answers that fit the schema: by the engine's grammar, by a forced tool call, or by asking for JSON."""
         structured.refused(kwargs)
         if method == "function_calling":
-            return self._by_call(schema, include_raw=include_raw)
+            return self._by_call(schema, include_raw=include_raw, strict=kwargs.get("strict", True))
         wanted = structured.wanted(schema, method)
         traced = {"kwargs": {"method": method}, "schema": wanted.schema}
         bound = self.bind(format=wanted.format, ls_structured_output_format=traced)
         return structured.parsed(bound, wanted.parser, include_raw=include_raw)
 
-    def _by_call(self, schema: dict[str, Any] | type | None, *, include_raw: bool) -> structured.Parsed:
+    def _by_call(
+        self, schema: dict[str, Any] | type | None, *, include_raw: bool, strict: bool | None
+    ) -> structured.Parsed:
+        """By a forced call; strict, because only then vLLM holds the arguments to their schema."""
         if schema is None:
             raise ValueError("schema must be specified when method is not 'json_mode'. Received None.")
         tool = convert_to_openai_tool(schema)
+        if strict:
+            tool = {**tool, "function": {**tool["function"], "strict": True}}
         name = tool["function"]["name"]
         traced = {"kwargs": {"method": "function_calling"}, "schema": tool}
-        bound = self.bind_tools([schema], tool_choice=name, ls_structured_output_format=traced)
+        bound = self.bind_tools([tool], tool_choice=name, ls_structured_output_format=traced)
         model = structured.model_of(schema)
         if model:
             return structured.parsed(
