@@ -21,7 +21,8 @@ def rows(heading: str) -> list[str]:
 
 def test_the_table_of_rules() -> None:
     expected = [
-        f"| {rule.row}{' (claim)' if rule.claim else ''} | {rule.title} | {rule.today} | {rule.reads} |" for rule in RULES
+        f"| {rule.row}{' (claim)' if rule.claim else ''} | {rule.title} | {rule.today} | {rule.reads} |"
+        for rule in RULES
     ]
     assert rows("Files") == expected
 

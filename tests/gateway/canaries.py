@@ -16,8 +16,8 @@ from tests.fakes.raw import Answer, Raw, once
 from penstock.faults.engine import Engine
 from penstock.gateway.peers import socket_path
 
-HASTY = {"min_requests": 20, "window": 60.0}
-"""Rules that need no hundreds of requests."""
+HASTY = {"min_requests": 20, "window": 60.0, "max_p95_ratio": 50.0}
+"""Rules that need no hundreds of requests, and do not mind that the machine is busy with something else for a moment."""
 
 
 def config(old: Engine, new: Engine, **more: object) -> Config:
@@ -57,8 +57,7 @@ async def admin(gateway: Gateway, route: str, order: object = None, *, worker: i
 
 async def start(gateway: Gateway, **order: object) -> Told:
     """A canary of `m` to `new:m`."""
-    rules = {**HASTY, **(order.pop("rules", None) or {})}  # type: ignore[dict-item]  # the caller's own dict
-    return await admin(gateway, "/canary/start", {"alias": "m", "to": "new:m", **order, "rules": rules})
+    return await admin(gateway, "/canary/start", {"alias": "m", "to": "new:m", **HASTY, **order})
 
 
 async def until(gateway: Gateway, holds: Callable[[Any], bool]) -> Any:  # noqa: ANN401

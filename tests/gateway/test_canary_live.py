@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -47,6 +49,8 @@ async def test_a_share_goes_to_the_canary_and_a_conversation_stays(
     """S3.25: staged rollout: a part of the requests, each conversation on one side."""
     one = await gateway(config(old, new))
     assert (await start(one, steps=[30])).status == 200
+    event = happened((await admin(one, "/switches")).data, "canary start")
+    assert event["who"].startswith(f"uid {os.getuid()}")
     found = await many(one.url, 200)
     assert found["old"] + found["new"] == 200
     assert 30 <= found["new"] <= 90
@@ -81,9 +85,9 @@ async def test_failures_stop_it_with_the_reason(gateway: StartGateway, old: Engi
 
 async def test_slowness_stops_it_with_the_reason(gateway: StartGateway, old: Engine, new: Engine) -> None:
     """S3.25: P95 beside that of the old path."""
-    new.script = Script(first=0.4)
+    new.script = Script(first=0.8)
     one = await gateway(config(old, new))
-    await start(one, steps=[50])
+    await start(one, steps=[50], max_p95_ratio=1.5)
     async with Traffic(one.url, stream=True):
         told = await until(one, lambda told: not told["switched"])
     assert "the P95 of its time to the first token is" in happened(told, "canary stop")["reason"]
@@ -92,7 +96,7 @@ async def test_slowness_stops_it_with_the_reason(gateway: StartGateway, old: Eng
 async def test_a_healthy_one_grows_and_is_promoted(gateway: StartGateway, old: Engine, new: Engine) -> None:
     """S3.25: test, canary, full; the promotion outlasts the process."""
     one = await gateway(config(old, new))
-    await start(one, steps=[10, 50, 100], every=0.1, promote=True)
+    await start(one, steps=[25, 50, 100], every=0.1, promote=True)
     async with Traffic(one.url) as traffic:
         told = await until(one, lambda told: any(view["override"] for view in told["switched"]))
     assert [event["what"] for event in reversed(told["events"])] == [
@@ -101,7 +105,7 @@ async def test_a_healthy_one_grows_and_is_promoted(gateway: StartGateway, old: E
         "canary step",
         "canary promote",
     ]
-    assert [event["detail"]["percent"] for event in reversed(told["events"])] == ["10", "50", "100", "100"]
+    assert [event["detail"]["percent"] for event in reversed(told["events"])] == ["25", "50", "100", "100"]
     assert told["switched"][0]["override"] == {"to": "new:m", "problem": ""}
     assert set(traffic.found) == {"old", "new"}
     assert await many(one.url, 10) == {"new": 10}
@@ -179,40 +183,29 @@ async def test_vectors_never_move_to_another_model(gateway: StartGateway, old: E
     del new
 
 
-async def test_several_workers_obey_and_count_together(gateway: StartGateway, old: Engine, new: Engine) -> None:
-    """S3.25: an order reaches every worker, and failures seen by any of them count."""
-    one = await gateway(config(old, new, workers=2, listen=[f"127.0.0.1:{free_port()}"]))
-    await until_workers(one, 2)
-    assert (await start(one, steps=[100])).status == 200
-    for number in range(30):
-        assert (await talk(one.url, number)).header("x-penstock-backend") == "new"
-    told = await until(one, lambda told: told["switched"][0]["canary"]["progress"]["seen"] >= 30)
-    assert told["switched"][0]["canary"]["progress"]["canary"]["failed"] == 0
-    await admin(one, "/rollback", {"alias": "m"})
-    for number in range(30):
-        assert (await talk(one.url, number)).header("x-penstock-backend") == "old"
-
-
-async def test_a_worker_that_was_killed_obeys_again_and_its_failures_count(
+async def test_all_workers_obey_and_count_also_one_that_was_killed(
     gateway: StartGateway, old: Engine, new: Engine
 ) -> None:
-    """S3.25: what is ordered outlasts a worker, and what stops a canary may be seen by any of them."""
+    """S3.25: an order reaches every worker and outlasts it, and what stops a canary may be seen by any of them."""
     one = await gateway(config(old, new, workers=2, listen=[f"127.0.0.1:{free_port()}"]))
     await until_workers(one, 2)
     await start(one, steps=[100])
     second = (await admin(one, "/status", worker=1)).data["pid"]
     os.kill(second, signal.SIGKILL)
-    await one.until("/livez", lambda _: "worker died" in one.log)
-    await until_workers(one, 2)
+    await started_again(one, second)
     assert (await admin(one, "/switches", worker=1)).data["switched"][0]["canary"]["to"] == "new:m"
-    for number in range(20):
+    for number in range(30):
         assert (await talk(one.url, number)).header("x-penstock-backend") == "new"
+    told = await until(one, lambda told: told["switched"][0]["canary"]["progress"]["seen"] >= 30)
+    assert told["switched"][0]["canary"]["progress"]["canary"]["failed"] == 0
     new.script = Script(status=500)
     async with Traffic(one.url) as traffic:
         told = await until(one, lambda told: not told["switched"])
     assert happened(told, "canary stop")["who"] == "gateway"
     assert (await admin(one, "/switches", worker=1)).data["switched"] == []
     assert set(traffic.found) <= {"old", "new"}
+    for number in range(30):
+        assert (await talk(one.url, number)).header("x-penstock-backend") == "old"
 
 
 async def test_what_was_promoted_has_the_old_path_behind_it(
@@ -238,6 +231,16 @@ async def test_what_was_promoted_has_the_old_path_behind_it(
     assert answer.header("x-penstock-fallback") in {"connect", "unhealthy"}
     assert "vLLM failed" in one.log
     await new.start()
+
+
+async def started_again(gateway: Gateway, before: int) -> None:
+    """Until the second worker is another process that can be asked."""
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                if (await admin(gateway, "/status", worker=1)).data["pid"] != before:
+                    return
+            await asyncio.sleep(0.05)
 
 
 async def until_workers(gateway: Gateway, count: int) -> None:
@@ -305,10 +308,3 @@ async def test_orders_that_make_no_sense_change_nothing(gateway: StartGateway, o
         assert told.status == 400
         assert words in json.dumps(told.data, ensure_ascii=False)
     assert (await admin(one, "/switches")).data == {"switched": [], "events": []}
-
-
-async def test_who_gave_the_order_is_the_kernels_word(gateway: StartGateway, old: Engine, new: Engine) -> None:
-    one = await gateway(config(old, new))
-    await start(one, steps=[5])
-    event = happened((await admin(one, "/switches")).data, "canary start")
-    assert event["who"].startswith(f"uid {os.getuid()}")

@@ -71,10 +71,10 @@ def test_a_group_without_a_share_is_all_of_it() -> None:
         ({"callers": ("rga",)}, "did you mean 'rag'"),
         ({"services": ("a\nb",)}, "cannot be a service's name"),
         ({"services": tuple(map(str, range(99)))}, "more than 50 names"),
-        ({"rules": Rules(max_error_rate=1.0)}, "failures beyond 0 to 1"),
-        ({"rules": Rules(max_p95_ratio=0.5)}, "below the old path's"),
-        ({"rules": Rules(min_requests=0)}, "0 requests for a step"),
-        ({"rules": Rules(window=0.0)}, "without length"),
+        ({"max_error_rate": 1.0}, "failures beyond 0 to 1"),
+        ({"max_p95_ratio": 0.5}, "below the old path's"),
+        ({"min_requests": 0}, "0 requests for a step"),
+        ({"window": 0.0}, "without length"),
     ],
 )
 def test_what_makes_no_sense_is_refused(fields: dict[str, Any], words: str) -> None:
@@ -94,6 +94,15 @@ def test_starting_again_changes_the_share_or_adds_to_the_group() -> None:
     assert two.canary is not None
     assert (two.canary.services, two.canary.callers) == (("rag", "notes"), ("rag",))
     assert event.detail["services"] == "rag notes"
+
+
+def test_starting_again_keeps_the_rules_that_it_does_not_name() -> None:
+    before = running(max_error_rate=0.1, window=60.0)
+    assert before.canary is not None
+    assert before.canary.rules == Rules(max_error_rate=0.1, window=60.0)
+    after = start(before, steps=(50.0,), min_requests=7)[0].canary
+    assert after is not None
+    assert after.rules == Rules(max_error_rate=0.1, window=60.0, min_requests=7)
 
 
 def test_one_canary_at_a_time() -> None:

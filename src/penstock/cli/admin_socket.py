@@ -17,7 +17,6 @@ import typer
 
 from penstock.cli.config_file import config_file
 from penstock.errors import BrokenAnswer, EngineFault, Refusal, Unreachable
-from penstock.gateway.peers import socket_path
 from penstock.sources import load
 
 WAIT: Final = 150.0
@@ -55,6 +54,8 @@ class Admin:
         if admin:
             self._paths = [admin]
         else:
+            from penstock.gateway.peers import socket_path  # noqa: PLC0415 - the library of figures comes with it
+
             loaded = load(config_file(config), os.environ).config
             self._paths = [socket_path(loaded.admin, one) for one in range(loaded.workers)]
 

@@ -16,13 +16,11 @@ from penstock.cli.canary_shown import show_standing, show_switch
 from penstock.cli.config_file import ConfigFile
 from penstock.cli.screen import print_json
 from penstock.errors import ConfigError
-from penstock.state.switch import Rules
 from penstock.units import seconds, share
 
 canary = typer.Typer(no_args_is_help=True, help="Send a part of an alias' requests to another target, watched.")
 
 Alias = Annotated[str, typer.Argument(help="The alias, or one of its further names.")]
-RULES = Rules()
 
 
 @canary.command("start")
@@ -41,15 +39,15 @@ def start(  # noqa: PLR0913 - each is an option of the verb
     service: Annotated[
         list[str] | None, typer.Option(help="Only requests whose x-penstock-service says so; repeat for more.")
     ] = None,
-    max_error_rate: Annotated[str, typer.Option(help="Share of its requests that may fail.")] = "2%",
-    max_p95_ratio: Annotated[float, typer.Option(help="Its P95 over that of the old path.")] = RULES.max_p95_ratio,
-    min_requests: Annotated[int, typer.Option(help="Answers a step must have seen.")] = RULES.min_requests,
-    window: Annotated[str, typer.Option(help="How far back is looked.")] = "5m",
+    max_error_rate: Annotated[str, typer.Option(help="Share of its requests that may fail; else 2%.")] = "",
+    max_p95_ratio: Annotated[float | None, typer.Option(help="Its P95 over that of the old path; else 1.5.")] = None,
+    min_requests: Annotated[int | None, typer.Option(help="Answers a step must have seen; else 50.")] = None,
+    window: Annotated[str, typer.Option(help="How far back is looked; else 5m.")] = "",
     as_json: AsJson = False,
     config: ConfigFile = None,
     admin: AdminSocket = "",
 ) -> None:
-    """Begin a canary; for one that runs to the same target, change its share or add to its group."""
+    """Begin a canary; for one that runs to the same target, change its share or its rules, or add to its group."""
     if percent and step:
         raise ConfigError(
             "Starting a canary: --percent and --step are two ways to say the same.", hint="Give one of them."
@@ -62,12 +60,10 @@ def start(  # noqa: PLR0913 - each is an option of the verb
         "promote": promote,
         "callers": _names(caller),
         "services": _names(service),
-        "rules": {
-            "max_error_rate": _read("--max-error-rate", share, _number(max_error_rate)),
-            "max_p95_ratio": max_p95_ratio,
-            "min_requests": min_requests,
-            "window": _read("--window", seconds, window),
-        },
+        "max_error_rate": _read("--max-error-rate", share, _number(max_error_rate)) if max_error_rate else None,
+        "max_p95_ratio": max_p95_ratio,
+        "min_requests": min_requests,
+        "window": _read("--window", seconds, window) if window else None,
     }
     _show(Admin(config, admin).post("/canary/start", order), as_json=as_json)
 

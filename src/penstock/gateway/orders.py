@@ -33,7 +33,15 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     promote: bool = False
     callers: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
-    rules: Rules = Rules()
+    max_error_rate: float | None = None
+    max_p95_ratio: float | None = None
+    min_requests: int | None = None
+    window: float | None = None
+
+    def rules(self, before: Rules) -> Rules:
+        """The rules so far with what this order says of them."""
+        given = {name: getattr(self, name) for name in before.__struct_fields__ if getattr(self, name) is not None}
+        return msgspec.structs.replace(before, **given)
 
 
 def start(config: Config, before: Switch, order: Start, *, who: str, now: float, identity: str) -> Outcome:
@@ -65,7 +73,7 @@ def start(config: Config, before: Switch, order: Start, *, who: str, now: float,
         promote=order.promote,
         callers=order.callers,
         services=order.services,
-        rules=order.rules,
+        rules=order.rules(Rules()),
     )
     return _kept(before, canary), _event("canary start", before.alias, who, canary)
 
@@ -111,6 +119,8 @@ def _widened(before: Switch, running: Canary, order: Start, *, who: str, now: fl
         steps=order.steps or running.steps,
         step=0 if order.steps else running.step,
         every=order.every if order.steps else running.every,
+        promote=order.promote if order.steps else running.promote,
+        rules=order.rules(running.rules),
         since=now,
     )
     return _kept(before, after), _event("canary widen", before.alias, who, after)
@@ -180,6 +190,7 @@ def _target(config: Config, alias: Alias, to: str) -> Target:
 
 
 def _check(order: Start) -> None:
+    rules = order.rules(Rules())
     for wrong, says, hint in (
         (
             not (order.steps or order.callers or order.services),
@@ -195,14 +206,14 @@ def _check(order: Start) -> None:
         ),
         (len(order.steps) > 1 and order.every <= 0, "several steps and no time for each", "Try --every 10m."),
         (order.promote and not order.every, "promotion, but no time to wait for", "Give --every, such as 10m."),
-        (not 0 <= order.rules.max_error_rate < 1, "a share of failures beyond 0 to 1", "Try --max-error-rate 0.02."),
-        (order.rules.max_p95_ratio < 1, "a P95 below the old path's", "Try --max-p95-ratio 1.5."),
+        (not 0 <= rules.max_error_rate < 1, "a share of failures beyond 0 to 1", "Try --max-error-rate 0.02."),
+        (rules.max_p95_ratio < 1, "a P95 below the old path's", "Try --max-p95-ratio 1.5."),
         (
-            not 1 <= order.rules.min_requests <= MOST_REQUESTS,
-            f"{order.rules.min_requests} requests for a step",
+            not 1 <= rules.min_requests <= MOST_REQUESTS,
+            f"{rules.min_requests} requests for a step",
             f"1 to {MOST_REQUESTS}.",
         ),
-        (order.rules.window <= 0, "a window without length", "Try --window 5m."),
+        (rules.window <= 0, "a window without length", "Try --window 5m."),
     ):
         if wrong:
             raise BadRequest(f"Starting a canary of {order.alias}: the order has {says}.", hint=hint)

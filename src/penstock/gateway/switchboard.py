@@ -139,6 +139,8 @@ class Switchboard:
     async def order(self, named: str, decide: Callable[[Switch], orders.Outcome]) -> Switch:
         """Decide on what the state says now, write it, obey it, tell the others."""
         alias = self._named(named)
+        if self.line.draining:
+            raise BadRequest(f"Changing the path of {alias}: this process is shutting down.", hint="Ask again.")
         async with self._changing:
             switches = await asyncio.to_thread(self._read)
             after, event = decide(switches.get(alias, Switch(alias=alias)))

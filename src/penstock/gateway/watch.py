@@ -65,19 +65,28 @@ class Watch:
         canaries = [one.canary for one in switches.values() if one.canary is not None]
         now, wall = time.monotonic(), time.time()
         self._windows = {one.id: self._windows.get(one.id) or Window(one.rules) for one in canaries}
+        for one in canaries:
+            self._windows[one.id].rules = one.rules
         self._began = {
             (one.id, one.since): self._began.get((one.id, one.since), now - max(0.0, wall - one.since))
             for one in canaries
         }
         (self._running.set if canaries else self._running.clear)()
 
-    def progress(self, canary: Canary) -> Progress:
-        """How far a running canary has come."""
-        window, now = self._windows[canary.id], time.monotonic()
+    def progress(self, canary: Canary) -> Progress | None:
+        """How far a running canary has come; None for one that runs no more."""
+        window, now = self._windows.get(canary.id), time.monotonic()
+        if window is None:
+            return None
         new, old = window.figures(now)
-        began = self._began[canary.id, canary.since]
+        seen, held = self._seen(window, canary, now)
+        return Progress(new, old, seen, held)
+
+    def _seen(self, window: Window, canary: Canary, now: float) -> tuple[int, float]:
+        """Answers since its step began, and for how many seconds it has held."""
+        began = self._began.get((canary.id, canary.since), now)
         counting = window.canary if canary.percent else window.old
-        return Progress(new, old, sum(one.at >= began for one in counting), now - began)
+        return sum(one.at >= began for one in counting), now - began
 
     async def _run(self) -> None:
         while True:
@@ -88,11 +97,14 @@ class Watch:
 
     async def _look(self) -> None:
         await self._collect()
-        for switch in list(self._board.switches.values()):
-            if switch.canary is None:
+        for alias in list(self._board.switches):
+            # Looked up each time: while one was decided, somebody may have ended another.
+            switch = self._board.switches.get(alias)
+            window = self._windows.get(switch.canary.id) if switch is not None and switch.canary is not None else None
+            if switch is None or switch.canary is None or window is None:
                 continue
             try:
-                await self._decide(switch, switch.canary)
+                await self._decide(switch, switch.canary, window)
             except ConfigError as error:
                 # Somebody was faster, or the state cannot be written: look again in a moment.
                 log.warning("a canary could not be moved", alias=switch.alias, problem=error.sentence())
@@ -110,18 +122,19 @@ class Watch:
             for identity, window in self._windows.items():
                 window.add(ended.canary.get(identity, ()), ended.old.get(identity, ()))
 
-    async def _decide(self, switch: Switch, canary: Canary) -> None:
+    async def _decide(self, switch: Switch, canary: Canary, window: Window) -> None:
         """An order that rests on this switch; where it is another one by now, the state refuses it."""
         order, gateway = self._board.order, "gateway"
         gone = next((why for _, why in dead(self._board.line.config, {switch.alias: switch})), "")
-        why = gone or self._windows[canary.id].verdict(time.monotonic())
+        now = time.monotonic()
+        why = gone or window.verdict(now)
         if why:
             await order(switch.alias, lambda _: orders.stop(switch, who=gateway, reason=why))
             return
-        progress = self.progress(canary)
-        if not canary.every or progress.held < canary.every or progress.seen < canary.rules.min_requests:
+        seen, held = self._seen(window, canary, now)
+        if not canary.every or held < canary.every or seen < canary.rules.min_requests:
             return
-        reason = f"{progress.seen} answers in {progress.held:.0f} s, none of the rules broken"
+        reason = f"{seen} answers in {held:.0f} s, none of the rules broken"
         if not canary.last:
             await order(switch.alias, lambda _: orders.step(switch, canary, now=time.time(), reason=reason))
         elif canary.promote:

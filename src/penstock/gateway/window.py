@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from penstock.gateway.canary import Figures, Sample, figures, judge
 from penstock.state.switch import Rules
 
-MOST = 5_000
-"""Answers of one side that are kept; older ones go, however young."""
+MOST = 2_000
+"""Answers of one side that are kept; older ones go, however young. Judging them all takes a few milliseconds."""
 OLD_KEEPS = 4
 """How many times `min_requests` the old path keeps when it gets no more: after the last step it is what it was."""
 
@@ -18,7 +18,7 @@ class Window:
     """Both sides of one canary."""
 
     def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+        self.rules = rules
         self.canary: deque[Sample] = deque(maxlen=MOST)
         self.old: deque[Sample] = deque(maxlen=MOST)
 
@@ -30,7 +30,7 @@ class Window:
     def verdict(self, now: float) -> str:
         """Why the canary must stop; empty where it may go on."""
         self._forget(now)
-        return judge(self._rules, self.canary, self.old)
+        return judge(self.rules, self.canary, self.old)
 
     def figures(self, now: float) -> tuple[Figures, Figures]:
         """The canary's and the old path's."""
@@ -38,8 +38,8 @@ class Window:
         return figures(self.canary), figures(self.old)
 
     def _forget(self, now: float) -> None:
-        _forget(self.canary, now - self._rules.window, self._rules.min_requests)
-        _forget(self.old, now - self._rules.window, self._rules.min_requests * OLD_KEEPS)
+        _forget(self.canary, now - self.rules.window, self.rules.min_requests)
+        _forget(self.old, now - self.rules.window, self.rules.min_requests * OLD_KEEPS)
 
 
 def _forget(side: deque[Sample], before: float, keep: int) -> None:
