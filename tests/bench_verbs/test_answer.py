@@ -139,6 +139,7 @@ def test_an_answer_without_counts_has_none() -> None:
         (b'{"message":"d"}', "d"),
         (b"<html>\n  no\n</html>", "<html> no </html>"),
         (b"[]", "[]"),
+        (b'{"error":"\\u001b[31mred\\u001b[0m\\u0007"}', "[31mred [0m"),
         (b"", ""),
     ],
 )

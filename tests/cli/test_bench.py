@@ -99,6 +99,7 @@ async def test_a_bound_beside_a_rate(folder: Path, scripted_engine: Engine) -> N
     (level,) = levels(
         await bench(folder, scripted_engine.url, "--rate", "inf", "--concurrency", "3", "--num-prompts", "12", "--json")
     )
+    assert level["level"] == {"concurrency": 3, "rate": None}  # JSON has no infinity
     assert level["summary"]["late"]["highest"] > 0.05
     assert level["running"]["highest"] <= 3
 

@@ -249,8 +249,13 @@ def reason_of(body: bytes) -> str:
     try:
         told = msgspec.json.decode(body, type=_Told)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return " ".join(body.decode(errors="replace").split())[:200]
+        return one_line(body.decode(errors="replace"))
     said = told.error or told.detail or told.message
     if isinstance(said, dict):
         said = said.get("message", "")
-    return " ".join(str(said or "").split())[:200]
+    return one_line(str(said or ""))
+
+
+def one_line(text: str) -> str:
+    """At most 200 letters of what an engine says, without anything that a terminal would act upon."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:200]

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from penstock.address import base_url
-from penstock.bench.answer import reason_of
+from penstock.bench.answer import one_line, reason_of
 from penstock.bench.wire import Collected, Origin, get
 from penstock.errors import ConfigError, EngineFault, EngineRefused
 from penstock.types import Wire
@@ -53,6 +52,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 class _Card(msgspec.Struct):
     id: str = ""
     name: str = ""
+    owned_by: str = ""
 
 
 class _Cards(msgspec.Struct):
@@ -77,9 +77,9 @@ def origin_of(wanted: Wanted) -> Origin:
 
 async def find(origin: Origin, wanted: Wanted) -> Endpoint:
     """Ask an endpoint what it is and serves; an error where it does not answer or does not serve the model."""
-    wire, served = await _served(origin, wanted)
-    model = wanted.model or _only(origin, served, wanted.side)
-    name, engine = await _engine(origin)
+    wire, cards = await _served(origin, wanted)
+    model = wanted.model or _only(origin, [card.id or card.name for card in cards], wanted.side)
+    name, engine = await _engine(origin, cards)
     return Endpoint(name=wanted.name or name, url=origin.url, wire=wire, model=model, engine=engine)
 
 
@@ -106,7 +106,7 @@ async def answers(origin: Origin) -> bool:
     return False
 
 
-async def _served(origin: Origin, wanted: Wanted) -> tuple[Wire, list[str]]:
+async def _served(origin: Origin, wanted: Wanted) -> tuple[Wire, list[_Card]]:
     """The protocol to speak, and the models there."""
     refusal = ""
     for wire, path in ((Wire.OPENAI, "/v1/models"), (Wire.OLLAMA, "/api/tags")):
@@ -119,7 +119,7 @@ async def _served(origin: Origin, wanted: Wanted) -> tuple[Wire, list[str]]:
                 f"Asking {origin.url}{path}: {fault.message}.", hint="Does an engine or a gateway answer there?"
             ) from None
         if answer.status == 200:
-            return wire, _ids(answer)
+            return wire, _cards(answer)
         refusal = refusal or f"{path}: {answer.status} {reason_of(bytes(answer.body))}".rstrip()
     hint = f"Name the variable that holds its key with --key-env{wanted.side}." if "401" in refusal else ""
     raise EngineRefused(
@@ -128,12 +128,12 @@ async def _served(origin: Origin, wanted: Wanted) -> tuple[Wire, list[str]]:
     )
 
 
-def _ids(answer: Collected) -> list[str]:
+def _cards(answer: Collected) -> list[_Card]:
     try:
         cards = msgspec.json.decode(bytes(answer.body), type=_Cards)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return []
-    return [card.id or card.name for card in cards.data or cards.models or () if card.id or card.name]
+    return [card for card in cards.data or cards.models or () if card.id or card.name]
 
 
 def _only(origin: Origin, served: list[str], side: str) -> str:
@@ -148,38 +148,26 @@ def _only(origin: Origin, served: list[str], side: str) -> str:
     )
 
 
-async def _engine(origin: Origin) -> tuple[str, str]:
+async def _engine(origin: Origin, cards: list[_Card]) -> tuple[str, str]:
     """Its name for people, and the same with a version; empty where it cannot be told."""
-    for path, label in (("/ready", "Penstock"), ("/version", "vLLM"), ("/api/version", "Ollama"), ("/health", "")):
-        try:
-            answer = await get(origin, path, ASKED)
-        except EngineFault:
-            return "", ""
-        if answer.headers.get("server", "").startswith("llama.cpp"):
-            return "llama.cpp", "llama.cpp"
-        if label == "Penstock" and b'"aliases"' in answer.body:
-            return label, " ".join(_words(label, await _version(origin, "/api/version")))
-        version = _version_in(answer) if answer.status == 200 and path.endswith("version") else ""
-        if version:
-            return label, f"{label} {version}"
-    return "", ""
-
-
-def _words(label: str, version: str) -> Iterable[str]:
-    yield label
-    if version:
-        yield f"(Ollama's API {version})"
-
-
-async def _version(origin: Origin, path: str) -> str:
     try:
-        return _version_in(await get(origin, path, ASKED))
+        ready = await get(origin, "/ready", ASKED)
+        if b'"aliases"' in ready.body:
+            return "Penstock", "Penstock"
+        if ready.headers.get("server", "").startswith("llama.cpp"):
+            return "llama.cpp", "llama.cpp"
+        # Others answer /version too; vLLM owns the models that it lists.
+        owner = any(card.owned_by == "vllm" for card in cards)
+        label, path = ("vLLM", "/version") if owner else ("Ollama", "/api/version")
+        version = _version_in(await get(origin, path, ASKED))
     except EngineFault:
-        return ""
+        return "", ""
+    return (label, f"{label} {version}") if version else ("", "")
 
 
 def _version_in(answer: Collected) -> str:
     try:
-        return msgspec.json.decode(bytes(answer.body), type=_Version).version
+        version = msgspec.json.decode(bytes(answer.body), type=_Version).version
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
+    return one_line(version) if answer.status == 200 else ""

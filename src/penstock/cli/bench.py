@@ -107,7 +107,7 @@ async def _source(watched: Origin) -> str:
 
 def _tell(found: LoadTest, *, as_json: bool, html: Path | None) -> None:
     if as_json:
-        print_json(msgspec.to_builtins(found))
+        print_json(msgspec.json.decode(msgspec.json.encode(found)))  # JSON has no infinity: an endless rate is null
     else:
         out.print(load_text(found), markup=False)
     if html is not None:

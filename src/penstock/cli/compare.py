@@ -123,7 +123,7 @@ async def _compared(
 
 def _tell(found: Comparison, *, as_json: bool, html: Path | None, report: bool) -> None:
     if as_json:
-        print_json(msgspec.to_builtins(found))
+        print_json(msgspec.json.decode(msgspec.json.encode(found)))  # JSON has no infinity: an endless rate is null
     else:
         out.print(comparison_text(found), markup=False)
     if html is not None:
