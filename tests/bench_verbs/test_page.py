@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import msgspec
+import pytest
 from tests.bench_verbs.made import CONDITIONS, compared, comparison, load_test
 
-from penstock.bench.page import comparison_page, load_page
+from penstock.bench.page import comparison_page, drawable, load_page
 from penstock.bench.plots import POINTS, shares, thinned
+from penstock.errors import ConfigError
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 NASTY = "<script>alert('x')</script>\"&"
@@ -111,6 +114,18 @@ def test_a_partial_measurement_is_marked() -> None:
 
 def test_a_measurement_that_ended_at_once_has_a_page() -> None:
     complete(comparison_page(comparison(compared([], []))))
+
+
+def test_without_the_extra_it_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pygal", None)
+    with pytest.raises(ConfigError) as missing:
+        drawable()
+    assert missing.value.hint == "pip install 'penstock[bench]'"
+
+
+def test_drawing_leaves_no_hook_in_the_import_system() -> None:
+    drawable()
+    assert [finder for finder in sys.meta_path if type(finder).__module__.startswith("pygal")] == []
 
 
 def test_curves_keep_their_ends() -> None:
