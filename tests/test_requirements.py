@@ -76,14 +76,35 @@ def imported(path: Path) -> Iterator[str]:
             yield node.module.split(".")[0]
 
 
-def test_source_imports_only_what_pyproject_declares() -> None:
+EXTRAS = {"bench": "src/penstock/bench/", "langchain": "src/penstock/client/langchain/"}
+"""Where what an extra brings may be imported."""
+
+CALLERS_OWN = {"src/penstock/client/model.py": {"pydantic-core"}}
+"""Imported in a function that only such a package itself calls."""
+
+
+def declared_for(path: Path) -> set[str]:
+    """The distributions that a module may count on."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    lines = list(project["dependencies"])
+    for extra, place in EXTRAS.items():
+        lines += project["optional-dependencies"][extra] if str(path.relative_to(ROOT)).startswith(place) else []
+    return {canonicalize_name(Requirement(line).name) for line in lines} | CALLERS_OWN.get(
+        str(path.relative_to(ROOT)), set()
+    )
+
+
+def test_source_imports_only_what_pyproject_declares() -> None:
     distributions = packages_distributions()
     undeclared = {
         f"{path.relative_to(ROOT)}: {package}"
         for path in (ROOT / "src/penstock").rglob("*.py")
         for package in set(imported(path)) - sys.stdlib_module_names - ENGINES_OWN - {"penstock"}
-        if not {canonicalize_name(name) for name in distributions.get(package, [package])} & declared
+        if not {canonicalize_name(name) for name in distributions.get(package, [package])} & declared_for(path)
     }
     assert undeclared == set()
+
+
+def test_every_extra_has_its_place() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["optional-dependencies"]) == set(EXTRAS)

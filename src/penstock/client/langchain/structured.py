@@ -13,7 +13,6 @@ from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
 from pydantic.v1 import BaseModel as BaseModelV1
-from typing_extensions import is_typeddict
 
 Parsed = Runnable[LanguageModelInput, dict[str, Any] | BaseModel]
 
@@ -75,6 +74,6 @@ def _json_schema(schema: dict[str, Any] | type) -> dict[str, Any]:
     if model := model_of(schema):
         return dict(model.model_json_schema())
     found = convert_to_json_schema(schema)
-    if is_typeddict(schema) and "required" not in found:
+    if "required" not in found:  # a TypedDict, whose members are all there unless it says otherwise
         found["required"] = list(found["properties"])
     return found
