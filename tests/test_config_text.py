@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.config import Alias, Backend, CallerEntry, Config, Limits, Target, Tls
+from penstock.config import Alias, Backend, CallerEntry, Config, Limits, Shadow, Target, Tls
 from penstock.config_text import as_yaml, shown, without_password
 from penstock.consistency import mistakes_of
 from penstock.shape import check
@@ -40,8 +40,17 @@ backends = st.one_of(
 def configs(draw: st.DrawFn) -> Config:
     engines = draw(st.dictionaries(NAMES, backends, min_size=1, max_size=3))
     targets = st.builds(Target, backends=st.tuples(st.sampled_from(list(engines))), model=MODELS)
+    shadows = st.builds(
+        Shadow,
+        backends=st.tuples(st.sampled_from(list(engines))),
+        model=MODELS,
+        share=st.floats(0, 1),
+        total=st.none() | SECONDS,
+        keep=st.sampled_from(["digest", "text"]),
+    )
     alias = st.builds(
         Alias,
+        shadow=st.none() | shadows,
         targets=st.lists(targets, min_size=1, max_size=2).map(tuple),
         fallback=st.sampled_from(["any", "same-model", "never"]),
         slots=st.integers(0, 9),

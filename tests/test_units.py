@@ -63,5 +63,10 @@ def test_what_is_no_share(text: str | float) -> None:
 
 @given(st.floats(min_value=0, max_value=1, allow_nan=False))
 def test_every_share_reads_back(value: float) -> None:
-    text = share_text(value)
-    assert (share(text) if text.endswith("%") else float(text)) == value
+    assert share_text(value).endswith("%")
+    assert share(share_text(value)) == value
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0%"), (1, "100%"), (0.1, "10%"), (0.005, "0.5%"), (0.07, "7%")])
+def test_shares_as_people_write_them(value: float, text: str) -> None:
+    assert share_text(value) == text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
 DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 SIZES = {
@@ -55,8 +56,8 @@ def share(value: float | str) -> float:
     match = _SHARE.fullmatch(value) if isinstance(value, str) else None
     if isinstance(value, str) and not match:
         raise ValueError("a share such as 10%, 0.5% or 0.1")
-    # Rounded, so that 7% is 0.07 and not the nearest neighbour of it.
-    found = round(float(match[1]) / 100, 12) if match else float(value)
+    # As decimals, so that 7% is 0.07 and not the nearest neighbour of it.
+    found = float(Decimal(match[1]) / 100) if match else float(value)
     if not 0 <= found <= 1:
         raise ValueError("a share from 0% to 100%, or a number from 0 to 1")
     return found
@@ -81,6 +82,6 @@ def size_text(value: int) -> str:
 
 
 def share_text(value: float) -> str:
-    """The shortest spelling that `share` reads back as the same value."""
-    spelled = f"{value * 100:.10f}".rstrip("0").rstrip(".") + "%"
-    return spelled if share(spelled) == value else str(value)
+    """The shortest spelling in percent that `share` reads back as the same value."""
+    spelled = f"{Decimal(repr(float(value))) * 100:f}"
+    return (spelled.rstrip("0").rstrip(".") if "." in spelled else spelled) + "%"

@@ -8,7 +8,7 @@ from functools import cache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.agreement.words import LONGEST, first_difference, shared, words
+from penstock.agreement.words import LONGEST, READ, first_difference, shared, words
 
 FEW = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=12)
 
@@ -17,6 +17,7 @@ def test_words_and_marks() -> None:
     assert words("It's 3.5 °C,\n\tnot  30!") == ["It", "'", "s", "3", ".", "5", "°", "C", ",", "not", "30", "!"]
     assert words("¿Qué? 東京") == ["¿", "Qué", "?", "東京"]
     assert words(" \n ") == []
+    assert words("a" * READ + "b") == ["a" * READ]
 
 
 @given(FEW, FEW)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+READ = 64 * 1024
+"""Characters of a text in which words are counted: what is longer is no answer that anybody reads."""
 LONGEST = 4000
 """Words of a text that are compared; what comes after them counts for its length alone."""
 
@@ -17,7 +19,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 def words(text: str) -> list[str]:
     """The tokens of a text; white space is none."""
-    return _WORD.findall(text)
+    return _WORD.findall(text[:READ])
 
 
 def first_difference(first: Sequence[str], second: Sequence[str]) -> int | None:

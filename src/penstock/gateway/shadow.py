@@ -8,6 +8,7 @@ chosen depends on their ids alone. One owner, `Shadows`, holds every copy, every
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -41,6 +42,8 @@ WAITING = 256
 """Pairs that may wait to be compared."""
 CLOSE = 2.0
 """Seconds that pairs have to be written when the process ends."""
+SWITCH = 0.0001
+"""Seconds that the loop may have to wait for the thread that compares."""
 _ALL = 2**64
 
 
@@ -181,7 +184,7 @@ class Shadows:
             self._metrics.count("penstock_shadow_skipped", copy.alias, "reloaded")
             return
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="shadow")
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="shadow", initializer=_give_way)
         work = partial(shadow_pair.keep, seen, text=found[0].keep == "text", most=found[0].pairs, store=self._store)
         comparing = asyncio.get_running_loop().run_in_executor(self._thread, work)
         self._comparing.add(comparing)
@@ -204,6 +207,11 @@ class Shadows:
         elif self._writes:
             self._writes = False
             log.warning("pairs of shadows cannot be written", problem=error.sentence())
+
+
+def _give_way() -> None:
+    """A thread that computes lets the event loop wait for as long as this before it steps aside; Python's own is 5 ms."""
+    sys.setswitchinterval(SWITCH)
 
 
 def without_state() -> Store:
