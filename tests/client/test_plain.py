@@ -48,6 +48,9 @@ async def test_a_batch_with_errors(scripted_engine: Engine) -> None:
     scripted_engine.next.append(Script(status=400, message="no"))
     with pytest.raises(BadRequest):
         await in_thread(lambda: client.batch(["a", "b", "c"]))
+    scripted_engine.next.append(Script(status=400, message="no"))
+    with pytest.raises(BadRequest):
+        await client.abatch(["a", "b", "c"])
     await client.aclose()
 
 

@@ -43,7 +43,9 @@ def test_with_a_spare_nobody_waits_for_an_engine_that_is_gone() -> None:
 
 
 def test_the_engine_says_when() -> None:
-    assert pause(POLICY, RateLimited("429", retry_after=7), 1, 60, spare=True) == 7
+    assert pause(POLICY, RateLimited("429", retry_after=7), 1, 60, spare=False) == 7
+    assert pause(POLICY, RateLimited("429", retry_after=7), 1, 60, spare=True) is None
+    assert pause(POLICY, RateLimited("429", retry_after=1), 1, 60, spare=True) == 1
     assert pause(POLICY, RateLimited("429", retry_after=7), 1, 5, spare=False) is None
     assert pause(POLICY, EngineRefused("503", retry_after=int(MOST_PAUSE) + 1), 1, 600, spare=False) is None
 

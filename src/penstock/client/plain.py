@@ -316,8 +316,11 @@ async def _abatch(
 
     if keep:
         return await asyncio.gather(*(one(ask) for ask in inputs), return_exceptions=True)
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(ask)) for ask in inputs]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(ask)) for ask in inputs]
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None  # as from one call; the others were given up with it
     return [task.result() for task in tasks]
 
 

@@ -16,6 +16,8 @@ from penstock.errors import ConfigError, EngineFault, RateLimited, Unreachable
 
 MOST_PAUSE = 30.0
 """Seconds; an engine that asks for a longer one is given up for this call."""
+SPARE_PAUSE = 2.0
+"""Likewise where a spare engine could answer at once."""
 SPARE_SHARE = 1 / 3
 """Of the time for a call: what is kept for the spare engine when the first one hangs."""
 REST = 5.0
@@ -57,7 +59,7 @@ def pause(policy: Policy, fault: EngineFault, attempt: int, left: float, *, spar
         return None
     if fault.retry_after is not None:
         told = float(fault.retry_after)
-        return told if told <= MOST_PAUSE and told < left else None
+        return told if told <= (SPARE_PAUSE if spare else MOST_PAUSE) and told < left else None
     if isinstance(fault, RateLimited) and spare:
         return None
     wait = policy.delay * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
