@@ -2,7 +2,9 @@
 
 A pair is one turn of A and one of B with the same prompts, one right after the other. Requests of a turn share its moment, so the
 pair and not the request is what is drawn again, with replacement; a machine that slows down for a while slows both turns of a pair.
-The interval is the middle `confidence` of the ratios so found. Pure, and the same for the same seed.
+The interval is the middle of the ratios so found: as much of it as `confidence` says, and some more where there are few pairs, because
+few pairs drawn again vary less than pairs do (the expanded percentile interval: Hesterberg, What Teachers Should Know About the Bootstrap,
+2015). Pure, and the same for the same seed.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
+from statistics import NormalDist
 from typing import Final
 
 from penstock.bench.answer import Sample
@@ -70,12 +73,31 @@ def intervals(
             value = measures[name](counts)
             if value is not None:
                 values.append(value)
-    edge = (1 - confidence) / 2
+    edge = _edge(confidence, pairs)
     found = {}
     for name, values in drawn.items():
         ordered, ratio = sorted([*values, whole[name]]), whole[name]
         found[name] = (ratio, min(ratio, quantile(ordered, edge)), max(ratio, quantile(ordered, 1 - edge)))
     return found
+
+
+def _edge(confidence: float, pairs: int) -> float:
+    """The share of draws to leave out at either end."""
+    normal, outside = NormalDist(), (1 - confidence) / 2
+    if pairs < 3:
+        return outside
+    return normal.cdf(-math.sqrt(pairs / (pairs - 1)) * _student(1 - outside, pairs - 1))
+
+
+def _student(share: float, freedom: int) -> float:
+    """The quantile of Student's t, by Cornish and Fisher's expansion around the normal one: right to a hundredth from 7 degrees on."""
+    z = NormalDist().inv_cdf(share)
+    return (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )
 
 
 def _speedup(name: str, ratio: float, low: float, high: float, pairs: int) -> SpeedUp:
