@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.gateway.canary import SLOW, Outcome, Sample, Share, figures, judge, luck, luck_beside, quantile
+from penstock.gateway.canary import (
+    DOUBT,
+    SLOW,
+    Outcome,
+    Sample,
+    Share,
+    _at_most,
+    figures,
+    judge,
+    luck,
+    luck_beside,
+    quantile,
+)
 from penstock.state.switch import Rules
 
 RULES = Rules(min_requests=20)
@@ -56,6 +68,15 @@ def test_luck_beside_another_is_fishers(seen: tuple[int, int], other: tuple[int,
         assert told == pytest.approx(float(Fraction(ways, comb(all_of, whole))), rel=1e-6, abs=1e-12)
     else:
         assert told == 1.0
+
+
+@given(st.integers(1, 400))
+def test_the_measure_is_in_doubt_once_in_twenty(count: int) -> None:
+    """With the true P95 just above this value, so many below it are seen less often than that; one value lower, not."""
+    found = _at_most([float(number) for number in range(1, count + 1)])
+    tail = [float(exactly(place, count, Fraction(19, 20))) for place in (int(found) - 1, int(found))]
+    assert tail[0] >= DOUBT
+    assert tail[1] < DOUBT or found == count
 
 
 def test_a_rate_of_nothing_allows_nothing() -> None:

@@ -7,7 +7,6 @@ other database the answer is "perhaps".
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,6 +23,8 @@ def has_rows(url: str, table: str) -> bool:
     file = Path(url.removeprefix(SQLITE).partition("?")[0])
     if not file.exists():
         return False
+    import sqlite3  # noqa: PLC0415 - a megabyte that a gateway without a state does not need either
+
     try:
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=WAIT)) as look:
             # The name is one of ours, never somebody's input; values cannot stand for tables.
