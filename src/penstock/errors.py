@@ -28,7 +28,7 @@ border where they appear. No I/O and no imports from other penstock modules here
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class PenstockError(Exception):
@@ -143,8 +143,21 @@ class EngineFault(PenstockError):
 
     reason: ClassVar[str] = "fault"
 
+    where: str = ""
+    """The address that it happened at. For the log alone: callers know a backend by its name and nothing more."""
+
     before: bytes = b""
     """What may still go to the client: whole events that came in the same read, ahead of the one that is at fault."""
+
+    @property
+    def logged(self) -> str:
+        """The message as the log has it."""
+        return f"{self.message} ({self.where})" if self.where else self.message
+
+    def at(self, where: str) -> Self:
+        """The same with its address."""
+        self.where = where
+        return self
 
 
 class Unreachable(EngineFault):

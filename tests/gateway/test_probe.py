@@ -114,7 +114,7 @@ async def test_a_look_that_finds_nothing_says_why(wire: bytes, kind: type[Engine
 async def test_a_silent_backend_costs_the_limit_and_no_connection() -> None:
     async with saying(b"", hang=True) as url:
         origin = Origin(url, connect_timeout=LIMIT)
-        with pytest.raises(EngineTimeout, match=r"no answer within 0\.05 s"):
+        with pytest.raises(EngineTimeout, match=r"no answer to /v1/models within 0\.05 s"):
             await probe.get(origin, "/v1/models", b"", 0.05)
         await asyncio.sleep(0)
         origin.close()

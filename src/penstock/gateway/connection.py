@@ -95,13 +95,13 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
             # Not the engine's fault but ours, in a listener: loudly, and this connection is lost.
-            self._fail(BrokenAnswer(f"Reading the answer of {self._origin.url}: an error of the gateway itself"))
+            self._fail(BrokenAnswer("its answer could not be read: an error of the gateway itself"))
             raise
         except httptools.HttpParserError as error:
-            self._fail(BrokenAnswer(f"Reading the answer of {self._origin.url}: not HTTP ({error})"))
+            self._fail(BrokenAnswer(f"its answer is not HTTP: {error}"))
             return
         if not self._status and self._head > HEAD_LIMIT:
-            self._fail(BrokenAnswer(f"Reading the answer of {self._origin.url}: a head over {HEAD_LIMIT} bytes"))
+            self._fail(BrokenAnswer(f"its answer has a head over {HEAD_LIMIT} bytes"))
             return
         listener = exchange.listener
         if self._complete and self._keep and self._status == OK and listener is not None and listener.alike:
@@ -123,7 +123,8 @@ class Connection(asyncio.Protocol):
         if exchange is not None:
             why = (exc.strerror if isinstance(exc, OSError) else None) or "the connection closed"
             where = "in the middle of its answer" if self._status else "before it answered"
-            exchange.broke(Unreachable(f"{self._origin.url} went away {where}: {why}"), reused=self._reused)
+            fault = Unreachable(f"it went away {where}: {why}").at(self._origin.url)
+            exchange.broke(fault, reused=self._reused)
 
     # httptools
 
@@ -197,4 +198,4 @@ class Connection(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         self.drop()
         if exchange is not None:
-            exchange.broke(fault, reused=False)
+            exchange.broke(fault.at(self._origin.url), reused=False)

@@ -16,10 +16,10 @@ Failure = tuple[str, EngineFault]
 
 
 def cause(failures: Sequence[Failure], first: Backend | None) -> tuple[str, str]:
-    """Why a request goes to another target than the first: in words, and as the label of a metric."""
+    """Why a request goes to another target than the first: in the words of the log, and as the label of a metric."""
     if failures:
         fault = failures[-1][1]
-        return fault.message, fault.reason
+        return fault.logged, fault.reason
     return (first.reason if first is not None else "") or "its breaker is open", "unhealthy"
 
 
@@ -33,6 +33,11 @@ def refusal_of(alias: str, failures: Sequence[Failure], untried: Sequence[Way]) 
     if isinstance(last, RateLimited):
         return RateLimited(message, retry_after=last.retry_after or 1)
     return type(last)(message, hint="The gateway's log has the details.", retry_after=last.retry_after)
+
+
+def logged(failures: Sequence[Failure]) -> str:
+    """The same for the log, with the addresses that callers do not see."""
+    return "; ".join(f"{name}: {fault.logged}" for name, fault in failures)
 
 
 def _resting(ways: Sequence[Way]) -> list[str]:

@@ -205,7 +205,7 @@ class Backend:
             seen = await PROBES[self.kind](origin, self.key_header, PROBE_TIMEOUT, self.sighting)
         except EngineFault as fault:
             self.sighting = Sighting(self.sighting.models)
-            self._become(State.DOWN, fault.message)
+            self._become(State.DOWN, fault.message, fault.where)
             return
         before, self.sighting = self.sighting, seen
         if (seen.models, seen.routes) != (before.models, before.routes):
@@ -219,10 +219,11 @@ class Backend:
         else:
             self._become(State.DEGRADED, "it is up and serves no model")
 
-    def _become(self, state: State, reason: str) -> None:
+    def _become(self, state: State, reason: str, where: str = "") -> None:
         if state is not self.state:
             level = log.info if state is State.READY else log.warning
-            level("backend " + state.value, backend=self.name, was=self.state.value, reason=reason)
+            known = {"where": where} if where else {}
+            level("backend " + state.value, backend=self.name, was=self.state.value, reason=reason, **known)
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
             self._changed()

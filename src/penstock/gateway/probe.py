@@ -60,33 +60,24 @@ class Sighting(msgspec.Struct, frozen=True):
 
 async def get(origin: Origin, path: str, headers: bytes, timeout: float) -> bytes:
     """The body of a 200 answer; an `EngineFault` says why there is none."""
-    listener = _Answer(asyncio.get_running_loop().create_future())
-    head = f"GET {origin.prefix}{path} HTTP/1.1\r\nhost: {origin.authority}\r\naccept: */*\r\n".encode()
-    exchange = origin.ask(head + headers + b"\r\n", listener)
-    try:
-        async with asyncio.timeout(timeout):
-            return await listener.future
-    except TimeoutError:
-        msg = f"Asking {origin.url}{path}: no answer within {timeout:g} s"
-        raise EngineTimeout(msg) from None
-    finally:
-        exchange.abort()
+    return await _asked(origin, "GET", path, headers, b"", timeout)
 
 
 async def post(origin: Origin, path: str, headers: bytes, body: bytes, timeout: float) -> bytes:
     """The same for a small JSON POST."""
+    framing = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body)
+    return await _asked(origin, "POST", path, headers + framing, body, timeout)
+
+
+async def _asked(origin: Origin, method: str, path: str, headers: bytes, body: bytes, timeout: float) -> bytes:
     listener = _Answer(asyncio.get_running_loop().create_future())
-    head = (
-        f"POST {origin.prefix}{path} HTTP/1.1\r\nhost: {origin.authority}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n"
-    ).encode()
+    head = f"{method} {origin.prefix}{path} HTTP/1.1\r\nhost: {origin.authority}\r\naccept: */*\r\n".encode()
     exchange = origin.ask(head + headers + b"\r\n" + body, listener)
     try:
         async with asyncio.timeout(timeout):
             return await listener.future
     except TimeoutError:
-        msg = f"Asking {origin.url}{path}: no answer within {timeout:g} s"
-        raise EngineTimeout(msg) from None
+        raise EngineTimeout(f"no answer to {path} within {timeout:g} s").at(origin.url) from None
     finally:
         exchange.abort()
 

@@ -335,7 +335,7 @@ class Request:
             self.client.end(attempt.reader.fault(fault))
         self.line.metrics.count("penstock_streams_broken", self.alias_name, backend.name, fault.reason)
         log.warning(
-            "%s failed: %s; the stream ended in an error", backend.kind.label, fault.message, request=self.id.decode()
+            "%s failed: %s; the stream ended in an error", backend.kind.label, fault.logged, request=self.id.decode()
         )
         self._close(200, outcome="broken", error=fault.message)
 
@@ -360,7 +360,8 @@ class Request:
         if self._failures and isinstance(self._failures[-1][1], answer.MissingRoute):
             self._refuse(self.line.unsupported(self.route, self.alias_name))
         else:
-            self._refuse(failover.refusal_of(self.alias_name, self._failures, self._ahead))
+            refused = failover.refusal_of(self.alias_name, self._failures, self._ahead)
+            self._refuse(refused, logged=failover.logged(self._failures))
 
     # ── the answer ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -369,7 +370,7 @@ class Request:
             self.client.answer(status, answer_head.full(self, content_type), body)
         self._close(status)
 
-    def _refuse(self, error: PenstockError) -> None:
+    def _refuse(self, error: PenstockError, *, logged: str = "") -> None:
         if self.phase is _OVER:
             return
         headers = answer_head.plain(self, "application/json")
@@ -379,7 +380,7 @@ class Request:
             self.client.answer(error.status, headers, refusal.body(self.route.face, error))
         if not self.attempts:
             self.line.metrics.count("penstock_refused", error.code)
-        self._close(error.status, outcome="refused", error=error.message)
+        self._close(error.status, outcome="refused", error=logged or error.message)
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

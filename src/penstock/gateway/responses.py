@@ -141,7 +141,7 @@ class _Answer(Listener):
                 yield reader.feed(piece)
             yield reader.close()
         except EngineFault as fault:
-            log.warning("%s failed: %s; the stream ended in an error", self._backend.kind.label, fault.message)
+            log.warning("%s failed: %s; the stream ended in an error", self._backend.kind.label, fault.logged)
             yield fault.before + reader.fault(fault)
         finally:
             await self.stop()

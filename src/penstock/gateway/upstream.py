@@ -7,6 +7,8 @@ retries but the one case that only this file can see: a pooled connection that t
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections import deque
 from typing import ClassVar, Protocol
@@ -146,7 +148,7 @@ class Origin:
     def __init__(self, url: str, *, connect_timeout: float, loop: asyncio.AbstractEventLoop | None = None) -> None:
         parts = urlsplit(url)
         self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        """As errors name it: without a user and a password."""
+        """As the log names it: without a user and a password."""
         self.host = parts.hostname or "127.0.0.1"
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
         self.prefix = parts.path.rstrip("/")
@@ -193,11 +195,9 @@ class Origin:
                     lambda: Connection(self), self.host, self.port, ssl=self._tls
                 )
         except TimeoutError:
-            msg = f"Connecting to {self.url}: no answer within {self._timeout:g} s"
-            raise Unreachable(msg) from None
+            raise Unreachable(f"no connection within {self._timeout:g} s").at(self.url) from None
         except OSError as error:
-            msg = f"Connecting to {self.url}: {error.strerror or error}"
-            raise Unreachable(msg) from None
+            raise _unconnected(self.url, error) from None
         self._open.add(connection)
         return connection
 
@@ -234,3 +234,14 @@ class Origin:
         self._round += 1
         if self._idle:
             self._sweep = self.loop.call_later(IDLE / 2, self._expire)
+
+
+def _unconnected(url: str, error: OSError) -> Unreachable:
+    """In words without the address, which the system puts into its own; those go to the log."""
+    if isinstance(error, ssl.SSLError):
+        return Unreachable("no connection: TLS failed").at(f"{url}: {error}")
+    if isinstance(error, socket.gaierror):
+        return Unreachable("no connection: its host name is not known").at(url)
+    if not error.errno:
+        return Unreachable("no connection").at(f"{url}: {error}")
+    return Unreachable(f"no connection: {os.strerror(error.errno)}").at(url)
