@@ -27,7 +27,9 @@ async def test_no_answer_names_the_address_of_an_engine(gateway: StartGateway, s
     said: list[bytes] = []
 
     async def ask(path: str, *, stream: bool = False) -> None:
-        said.append((await once(one.url, path, {"model": "m", "messages": HELLO, "max_tokens": 5, "stream": stream})).body)
+        said.append(
+            (await once(one.url, path, {"model": "m", "messages": HELLO, "max_tokens": 5, "stream": stream})).body
+        )
 
     for script in (Script(reset=True), Script(cut_after=1, cut="rst"), Script(body="no JSON")):
         for path in PATHS:

@@ -45,13 +45,15 @@ class _Refused(msgspec.Struct):
 class Attempt(Listener):
     """One request on its way to one engine."""
 
-    __slots__ = ("_held", "_refused", "_size", "begun", "exchange", "heard", "reader", "request", "way")
+    __slots__ = ("_held", "_refused", "_size", "begun", "exchange", "heard", "reader", "request", "trial", "way")
 
     alike = True
 
     def __init__(self, request: Request, way: Way) -> None:
         self.request = request
         self.way = way
+        self.trial = 0
+        """What the backend gave with its slot, and takes back with it."""
         self.reader: Reader | None = None
         self.begun = False
         """Content has been sent to the client: no other engine may answer any more."""

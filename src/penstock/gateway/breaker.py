@@ -24,7 +24,7 @@ class State(StrEnum):
 class Breaker:
     """Counts failures in a row."""
 
-    __slots__ = ("_failures", "_rest", "_trial", "_until", "calm")
+    __slots__ = ("_failures", "_rest", "_trial", "_trials", "_until", "calm")
 
     def __init__(self) -> None:
         self.calm = True
@@ -32,7 +32,9 @@ class Breaker:
         self._failures = 0
         self._rest = FIRST_REST
         self._until = 0.0
-        self._trial = False
+        self._trial = 0
+        """The number of the trial that is out; 0 while none is."""
+        self._trials = 0
 
     def state(self, now: float) -> State:
         """Closed, open, or half open: resting is over and one trial may go."""
@@ -51,10 +53,13 @@ class Breaker:
             return True
         return now >= self._until and not self._trial
 
-    def begin(self, now: float) -> None:
-        """A request goes; in half-open state it is the trial."""
-        if self._failures >= TRIP and now >= self._until:
-            self._trial = True
+    def begin(self, now: float) -> int:
+        """A request goes; in half-open state it is the trial, and this its number. 0 for any other."""
+        if self._failures < TRIP or now < self._until:
+            return 0
+        self._trials += 1
+        self._trial = self._trials
+        return self._trial
 
     def succeeded(self) -> None:
         """It answered."""
@@ -62,18 +67,18 @@ class Breaker:
         self._failures = 0
         self._rest = FIRST_REST
         self._until = 0.0
-        self._trial = False
+        self._trial = 0
 
     def failed(self, now: float) -> None:
-        """It did not do its part."""
+        """It did not do its part. A trial is out until it is `released`, whoever fails meanwhile."""
         self.calm = False
         self._failures += 1
-        self._trial = False
         # Requests that were under way when it opened fail by the same cause: they don't make its rest longer.
         if self._failures >= TRIP and now >= self._until:
             self._until = now + self._rest
             self._rest = min(self._rest * 2, LONGEST_REST)
 
-    def released(self) -> None:
-        """The request ended without saying anything of the backend: its client left."""
-        self._trial = False
+    def released(self, trial: int) -> None:
+        """The request with this number is over, whatever it said of the backend. Of 0, and of a trial before, nothing follows."""
+        if trial and trial == self._trial:
+            self._trial = 0

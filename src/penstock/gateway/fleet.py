@@ -79,17 +79,16 @@ class Backend:
         self._idle: asyncio.Event | None = None
         self._stopped = False
 
-    def take(self, now: float) -> None:
-        """One request more."""
+    def take(self, now: float) -> int:
+        """One request more; the number to give it back with."""
         self.busy += 1
-        if not self.breaker.calm:
-            self.breaker.begin(now)
+        return 0 if self.breaker.calm else self.breaker.begin(now)
 
-    def give(self) -> None:
+    def give(self, trial: int) -> None:
         """One less."""
         self.busy -= 1
-        if not self.breaker.calm:
-            self.breaker.released()
+        if trial:
+            self.breaker.released(trial)
         if not self.busy and self._idle is not None:
             self._idle.set()
 

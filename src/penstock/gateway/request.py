@@ -229,7 +229,7 @@ class Request:
         if way.rank:
             self._note_fallback(backend)
         attempt = self.attempt = Attempt(self, way)
-        backend.take(now)
+        attempt.trial = backend.take(now)
         way.queue.busy += 1
         self._slot = True
         if self.call.idle and backend.wire is _OPENAI:
@@ -392,7 +392,7 @@ class Request:
             return
         self._slot = False
         way = self.attempt.way
-        way.backend.give()
+        way.backend.give(self.attempt.trial)
         way.queue.busy -= 1
         admission = self.line.admission
         if wake and admission.waiting:
