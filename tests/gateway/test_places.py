@@ -14,14 +14,14 @@ def url(folder: Path) -> str:
 def test_places_open_the_database_when_it_is_first_needed(tmp_path: Path) -> None:
     places = Places(url(tmp_path))
     assert not (tmp_path / "deep").exists()
-    places.put_answers([("resp_1", "gpu")])
-    assert places.answer_backend("resp_1") == "gpu"
+    places.put_answers([("resp_1", "tenant", "gpu")])
+    assert places.answer_place("resp_1") == ("tenant", "gpu")
     places.close()
-    assert places.answer_backend("resp_1") == "gpu"
+    assert places.answer_place("resp_1") == ("tenant", "gpu")
     places.close()
 
 
 def test_a_database_that_cannot_be_opened_stops_nobody(tmp_path: Path) -> None:
     places = Places(f"sqlite:///{tmp_path}")
-    places.put_answers([("resp_1", "gpu")])
+    places.put_answers([("resp_1", "tenant", "gpu")])
     places.close()

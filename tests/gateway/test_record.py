@@ -49,12 +49,12 @@ class Shelf:
     """Places in memory."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, str] = {}
+        self.kept: dict[str, tuple[str, str]] = {}
 
-    def put_answers(self, places: list[tuple[str, str]]) -> None:
-        self.kept.update(places)
+    def put_answers(self, places: list[tuple[str, str, str]]) -> None:
+        self.kept.update({answer: (tenant, backend) for answer, tenant, backend in places})
 
-    def answer_backend(self, answer: str) -> str | None:
+    def answer_place(self, answer: str) -> tuple[str, str] | None:
         return self.kept.get(answer)
 
 
@@ -136,8 +136,8 @@ def test_where_answers_live_is_kept(lines: bool) -> None:  # noqa: FBT001 - both
     shelf = Shelf()
     log = Records(lines=lines, json=True, places=shelf, out=io.BytesIO())
     log.start()
-    log.stuck("resp_1", "gpu")
+    log.stuck("resp_1", "tenant", "gpu")
     log.close()
-    assert shelf.kept == {"resp_1": "gpu"}
-    assert log.where("resp_1") == "gpu"
+    assert shelf.kept == {"resp_1": ("tenant", "gpu")}
+    assert log.where("resp_1") == ("tenant", "gpu")
     assert Records(lines=lines, json=True, out=io.BytesIO()).where("resp_1") is None

@@ -50,11 +50,11 @@ def test_migrations_are_numbered_one_by_one() -> None:
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     with Store(url(tmp_path)) as store:
-        store.put_answers([("resp_1", "gpu")])
+        store.put_answers([("resp_1", "tenant", "gpu")])
         before = schema(store, tmp_path)
     with Store(url(tmp_path)) as store:
         assert schema(store, tmp_path) == before
-        assert store.answer_backend("resp_1") == "gpu"
+        assert store.answer_place("resp_1") == ("tenant", "gpu")
 
 
 OPENER = """
@@ -63,7 +63,7 @@ from penstock.state.store import Store
 print("ready", flush=True)
 sys.stdin.readline()
 with Store(sys.argv[1]) as store:
-    store.put_answers([(sys.argv[2], "gpu")])
+    store.put_answers([(sys.argv[2], "tenant", "gpu")])
     print(store.version())
 """
 
@@ -89,36 +89,36 @@ def test_processes_open_the_same_new_file_at_once(tmp_path: Path) -> None:
         out, err = one.communicate(timeout=50)
         assert (one.returncode, out.strip()) == (0, str(NEWEST)), err
     with Store(url(tmp_path)) as store:
-        assert [store.answer_backend(name) for name in names] == ["gpu"] * 3
+        assert [store.answer_place(name) for name in names] == [("tenant", "gpu")] * 3
 
 
 def test_answers_are_kept(tmp_path: Path) -> None:
     with Store(url(tmp_path)) as store:
-        store.put_answers([("resp_1", "gpu-0"), ("resp_2", "gpu-1")])
-        store.put_answers([("resp_1", "gpu-2")])
-        assert store.answer_backend("resp_1") == "gpu-2"
-        assert store.answer_backend("resp_2") == "gpu-1"
-        assert store.answer_backend("resp_3") is None
+        store.put_answers([("resp_1", "a", "gpu-0"), ("resp_2", "b", "gpu-1")])
+        store.put_answers([("resp_1", "a", "gpu-2"), ("resp_2", "a", "gpu-2")])
+        assert store.answer_place("resp_1") == ("a", "gpu-2")
+        assert store.answer_place("resp_2") == ("b", "gpu-1")
+        assert store.answer_place("resp_3") is None
 
 
 @pytest.mark.parametrize("answer", ["x" * 1000, "'; DROP TABLE answers; --", "é\N{GRINNING FACE}", ""])
 def test_any_id_is_a_value(tmp_path: Path, answer: str) -> None:
     with Store(url(tmp_path)) as store:
-        store.put_answers([(answer, "gpu")])
-        assert store.answer_backend(answer) == "gpu"
+        store.put_answers([(answer, "tenant", "gpu")])
+        assert store.answer_place(answer) == ("tenant", "gpu")
 
 
 def test_old_answers_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
     with Store(url(tmp_path)) as store:
         monkeypatch.setattr(time, "time", lambda: now - KEPT - 60)
-        store.put_answers([("old", "gpu")])
+        store.put_answers([("old", "tenant", "gpu")])
         monkeypatch.setattr(time, "time", lambda: now - KEPT + 60)
-        store.put_answers([("young", "gpu")])
+        store.put_answers([("young", "tenant", "gpu")])
         monkeypatch.undo()
-        store.put_answers([("new", "gpu")])
-        found = {name: store.answer_backend(name) for name in ("old", "young", "new")}
-        assert found == {"old": None, "young": "gpu", "new": "gpu"}
+        store.put_answers([("new", "tenant", "gpu")])
+        found = {name: store.answer_place(name) for name in ("old", "young", "new")}
+        assert found == {"old": None, "young": ("tenant", "gpu"), "new": ("tenant", "gpu")}
 
 
 def test_what_is_no_database_says_so(tmp_path: Path) -> None:
@@ -134,6 +134,6 @@ def test_trouble_in_use_is_one_kind_of_error(tmp_path: Path) -> None:
     with Store(url(tmp_path)) as store:
         store.migrate(0)
         with pytest.raises(ConfigError, match="no such table"):
-            store.put_answers([("resp_1", "gpu")])
+            store.put_answers([("resp_1", "tenant", "gpu")])
         with pytest.raises(ConfigError, match="no such table"):
-            store.answer_backend("resp_1")
+            store.answer_place("resp_1")

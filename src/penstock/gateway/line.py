@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING
@@ -19,9 +18,10 @@ from urllib.parse import urlsplit
 
 from penstock.address import Address
 from penstock.config import Alias, Config
-from penstock.errors import Forbidden, UnknownRoute, Unsupported
+from penstock.errors import Forbidden, Unsupported
 from penstock.gateway.admit import Admission
 from penstock.gateway.aliases import Names
+from penstock.gateway.answers import Answers
 from penstock.gateway.auth import Keyring
 from penstock.gateway.breaker import State as BreakerState
 from penstock.gateway.fleet import Fleet, State
@@ -47,8 +47,6 @@ WANTED = frozenset(
     }
 )  # fmt: skip
 """The headers any step looks at; all others end here."""
-STICKY = 10_000
-"""Answers of /v1/responses whose backend is remembered."""
 OPTION_LABELS = 200
 """Names of dropped options that get a label of their own; what comes after them is `other`."""
 
@@ -79,7 +77,7 @@ class Line:
         self.active: set[Request] = set()
         self.draining = False
         """Shutting down: every answer closes its connection, so that clients open their next one elsewhere."""
-        self._sticky: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self.answers = Answers(records)
         self.started = time.time()
         self.switches: Mapping[str, Switch] = {}
         self.sides: Mapping[str, Sides] = {}
@@ -178,24 +176,6 @@ class Line:
             self._options.add(name)
         return name if name in self._options else "other"
 
-    def stick(self, tenant: str, answer: str, backend: str) -> None:
-        """Remember for whom an answer that can be asked for again was made, and by whom."""
-        self._sticky[answer] = (tenant, backend)
-        while len(self._sticky) > STICKY:
-            self._sticky.popitem(last=False)
-        self.records.stuck(f"{tenant}\n{answer}", backend)
-
-    def made_by(self, tenant: str, answer: str) -> str | None:
-        """The backend of an answer that this process remembers; another tenant's answer does not exist."""
-        owner, backend = self._sticky.get(answer, (tenant, None))
-        if owner != tenant:
-            raise unknown_answer(answer)
-        return backend
-
-    def stored(self, tenant: str, answer: str) -> str | None:
-        """The same from the state database. Blocks; call it in a thread."""
-        return self.records.where(f"{tenant}\n{answer}")
-
     def tick(self) -> None:
         """Let every request whose limit has passed know. Called many times a second by one task of the server."""
         now = time.monotonic()
@@ -233,12 +213,6 @@ class Line:
             "penstock_workers": [((), 1.0)],
             "tensafe_vllm_kv_cache_utilization": [((), max(uses))] if uses else [],
         }
-
-
-def unknown_answer(answer: str) -> UnknownRoute:
-    """The refusal for an answer that was not made here, or not for this tenant."""
-    message = f"No answer {answer[:100]!r} was made through this gateway."
-    return UnknownRoute(message, hint="Only answers of /v1/responses that the engine stores can be asked for.")
 
 
 def _is_loopback(host: str) -> bool:

@@ -27,16 +27,16 @@ class Places:
         self._store: Store | None = None
         self._lock = threading.Lock()
 
-    def put_answers(self, places: list[tuple[str, str]]) -> None:
-        """Remember the backend of each answer id; where that is impossible, say so and go on."""
+    def put_answers(self, places: list[tuple[str, str, str]]) -> None:
+        """Remember tenant and backend of each answer id; where that is impossible, say so and go on."""
         try:
             self.store().put_answers(places)
         except ConfigError as error:
             log.warning("answers are remembered in memory alone", problem=error.sentence())
 
-    def answer_backend(self, answer: str) -> str | None:
-        """The backend that made an answer, if it is remembered."""
-        return self.store().answer_backend(answer)
+    def answer_place(self, answer: str) -> tuple[str, str] | None:
+        """The tenant of an answer and the backend that made it, if they are remembered."""
+        return self.store().answer_place(answer)
 
     def close(self) -> None:
         """Close what was opened."""

@@ -47,13 +47,13 @@ class Record(msgspec.Struct, omit_defaults=True):
 
 
 class Places(Protocol):
-    """Where the backends of stored answers are kept; the store implements it."""
+    """Where is kept whose stored answers are and where they live; the store implements it."""
 
-    def put_answers(self, places: list[tuple[str, str]]) -> None:
-        """Remember the backend of each answer id."""
+    def put_answers(self, places: list[tuple[str, str, str]]) -> None:
+        """Remember tenant and backend of each answer id."""
 
-    def answer_backend(self, answer: str) -> str | None:
-        """The backend that made an answer."""
+    def answer_place(self, answer: str) -> tuple[str, str] | None:
+        """The tenant of an answer, and the backend that made it."""
 
 
 class Records:
@@ -65,7 +65,7 @@ class Records:
         self._places = places
         self._out = out or sys.stderr.buffer
         self._buffer: deque[Record] = deque()
-        self._sticky: deque[tuple[str, str]] = deque()
+        self._sticky: deque[tuple[str, str, str]] = deque()
         self._lost = 0
         self._wake = threading.Event()
         self._stop = False
@@ -89,18 +89,20 @@ class Records:
         else:
             self._buffer.append(record)
 
-    def stuck(self, answer: str, backend: str) -> None:
-        """Keep where an answer lives."""
+    def stuck(self, answer: str, tenant: str, backend: str) -> None:
+        """Keep whose an answer is and where it lives: soon, because the next request about it may come to another worker."""
         if self._places is not None and len(self._sticky) < BUFFER:
-            self._sticky.append((answer, backend))
+            self._sticky.append((answer, tenant, backend))
+            self._wake.set()
 
-    def where(self, answer: str) -> str | None:
-        """The backend of an answer that this process does not remember. Blocks; call it in a thread."""
-        return self._places.answer_backend(answer) if self._places is not None else None
+    def where(self, answer: str) -> tuple[str, str] | None:
+        """Tenant and backend of an answer that this process does not remember. Blocks; call it in a thread."""
+        return self._places.answer_place(answer) if self._places is not None else None
 
     def _run(self) -> None:
         while not self._stop:
             self._wake.wait(EVERY)
+            self._wake.clear()
             self._flush()
         self._flush()
 

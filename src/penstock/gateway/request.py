@@ -93,7 +93,24 @@ class Request:
         self.client = client
         self.line.active.add(self)
         try:
-            self._decide(body)
+            previous = self._read(body)
+            if previous and not self.line.answers.knows(previous):
+                self.line.answers.look_up(previous, self._looked_up)
+                return
+            self._decide()
+            self._queue()
+        except Refusal as error:
+            self._refuse(error)
+
+    def _looked_up(self, trouble: PenstockError | None) -> None:
+        """The state has been asked whose the answer before this one is; `trouble` is why it does not tell."""
+        if self.phase is _OVER:
+            return
+        if trouble is not None and self.line.config.callers:
+            self._refuse(trouble)
+            return
+        try:
+            self._decide()
             self._queue()
         except Refusal as error:
             self._refuse(error)
@@ -151,17 +168,22 @@ class Request:
 
     # ── decode, alias, ways ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _decide(self, body: bytes) -> None:
-        line = self.line
+    def _read(self, body: bytes) -> str | None:
+        """What is asked, of which alias; the id of the answer that it continues."""
         call = self.call = self.route.decode(body, self.headers.get(b"content-type", b"").decode("latin-1"))
-        now = time.monotonic()
-        known = self.known = line.served(self.route, call, self.caller, now)
+        known = self.known = self.line.served(self.route, call, self.caller, time.monotonic())
         self.alias_name = known.name
         if "*" not in self.caller.scopes:
             check_scope(self.caller, known.name)
+        return call.previous
+
+    def _decide(self) -> None:
+        line, call, known, now = self.line, self.call, self.known, time.monotonic()
+        if known is None:
+            return
         ways = known.simple or self._order(known, call)
         if call.previous:
-            made_by = line.made_by(self.caller.tenant, call.previous)
+            made_by = line.answers.made_by(self.caller.tenant, call.previous)
             ways = [way for way in ways if way.backend.name == made_by] or ways
         if not ways:
             raise line.unsupported(self.route, known.name)
@@ -174,7 +196,7 @@ class Request:
         session = header.decode("latin-1") if header else call.session
         if isinstance(known, Split):
             service = self.headers.get(b"x-penstock-service", b"").decode("latin-1")
-            made_by = self.line.made_by(self.caller.tenant, call.previous) if call.previous else None
+            made_by = self.line.answers.made_by(self.caller.tenant, call.previous) if call.previous else None
             known = self.known = known.plan(call, self.caller, session, service, made_by)
         return known.simple or known.order(route.affinity(self.caller.tenant, session, call.body))
 
@@ -327,7 +349,7 @@ class Request:
     def _stick(self, reader: Reader) -> None:
         made = getattr(reader, "answer_id", None)
         if made and self.attempt is not None:
-            self.line.stick(self.caller.tenant, made, self.attempt.way.backend.name)
+            self.line.answers.put(self.caller.tenant, made, self.attempt.way.backend.name)
 
     def _break_stream(self, attempt: Attempt, fault: EngineFault) -> None:
         backend = attempt.way.backend

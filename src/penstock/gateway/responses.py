@@ -19,8 +19,9 @@ from starlette.responses import Response, StreamingResponse
 
 from penstock.config import Limits
 from penstock.errors import BrokenAnswer, EngineFault, EngineTimeout, Unreachable
+from penstock.gateway.answers import unknown_answer
 from penstock.gateway.fleet import Backend
-from penstock.gateway.line import Line, unknown_answer
+from penstock.gateway.line import Line
 from penstock.gateway.upstream import Exchange, Listener
 from penstock.protocols.dialect import Call, Reader, Timing
 from penstock.protocols.openai_stream import ResponsesStream
@@ -57,7 +58,7 @@ class ResponseRoutes:
         return response or Response(status_code=CLIENT_LEFT)
 
     async def _maker(self, tenant: str, answer: str) -> Backend:
-        name = self._line.made_by(tenant, answer) or await asyncio.to_thread(self._line.stored, tenant, answer)
+        name = await self._line.answers.find(tenant, answer)
         backend = self._line.fleet.backends.get(name) if name else None
         if backend is None:
             raise unknown_answer(answer)

@@ -54,4 +54,23 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
         down=("DROP INDEX pairs_alias", "DROP TABLE pairs"),
     ),
+    Migration(
+        4,
+        "whose a stored answer is: rows from before had the tenant in their id, and engines forget within hours",
+        up=(
+            "DROP INDEX answers_made",
+            "DROP TABLE answers",
+            (
+                "CREATE TABLE answers (id VARCHAR(200) PRIMARY KEY, tenant VARCHAR(200) NOT NULL,"
+                " backend VARCHAR(200) NOT NULL, made FLOAT NOT NULL)"
+            ),
+            "CREATE INDEX answers_made ON answers (made)",
+        ),
+        down=(
+            "DROP INDEX answers_made",
+            "DROP TABLE answers",
+            "CREATE TABLE answers (id VARCHAR(200) PRIMARY KEY, backend VARCHAR(200) NOT NULL, made FLOAT NOT NULL)",
+            "CREATE INDEX answers_made ON answers (made)",
+        ),
+    ),
 )

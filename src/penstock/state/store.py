@@ -96,25 +96,30 @@ class Store:
 
     # ── where stored answers live ────────────────────────────────────────────────────────────────────────────────────
 
-    def put_answers(self, places: list[tuple[str, str]]) -> None:
-        """Remember the backend of each answer id."""
+    def put_answers(self, places: list[tuple[str, str, str]]) -> None:
+        """Remember tenant and backend of each answer id; one that another tenant has already stays as it is."""
         now = time.time()
-        rows = [{"id": answer[:200], "backend": backend, "made": now} for answer, backend in places]
+        rows = [
+            {"id": answer[:200], "tenant": tenant[:200], "backend": backend, "made": now}
+            for answer, tenant, backend in places
+        ]
         with self.begin("Writing where answers live") as connection:
             connection.execute(
                 text(
-                    "INSERT INTO answers (id, backend, made) VALUES (:id, :backend, :made)"
+                    "INSERT INTO answers (id, tenant, backend, made) VALUES (:id, :tenant, :backend, :made)"
                     " ON CONFLICT (id) DO UPDATE SET backend = excluded.backend, made = excluded.made"
+                    " WHERE answers.tenant = excluded.tenant"
                 ),
                 rows,
             )
             connection.execute(text("DELETE FROM answers WHERE made < :old"), {"old": now - KEPT})
 
-    def answer_backend(self, answer: str) -> str | None:
-        """The backend that made an answer, if it is remembered."""
+    def answer_place(self, answer: str) -> tuple[str, str] | None:
+        """The tenant of an answer and the backend that made it, if they are remembered."""
+        wanted = text("SELECT tenant, backend FROM answers WHERE id = :id")
         with self.begin("Looking up where an answer lives") as connection:
-            row = connection.execute(text("SELECT backend FROM answers WHERE id = :id"), {"id": answer[:200]}).first()
-        return str(row[0]) if row is not None else None
+            row = connection.execute(wanted, {"id": answer[:200]}).first()
+        return (str(row[0]), str(row[1])) if row is not None else None
 
     @contextmanager
     def begin(self, doing: str) -> Iterator[Connection]:
