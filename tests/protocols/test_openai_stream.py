@@ -96,6 +96,28 @@ def test_a_choice_that_begins_after_another_finished_must_finish_too() -> None:
     assert read_all(two, sent(said("a"), finish(), said("b", 1), finish(index=1))).endswith(DONE)
 
 
+def test_a_choice_that_has_not_begun_is_missing() -> None:
+    """Two were asked for, and the engine closes after the first: no `[DONE]` makes that an answer."""
+    first = sent(said("a"), finish())
+    with pytest.raises(BrokenAnswer, match="without finishing"):
+        read_all(watcher(body={"n": 2}), first)
+    both = first + sent(said("b", 1), finish(index=1))
+    assert read_all(watcher(body={"n": 2}), both) == both + DONE
+
+
+def test_choices_that_only_the_engine_can_count_end_with_done() -> None:
+    prompts = {"prompt": ["one", "two"]}
+    text = sent({"model": "real", "choices": [{"index": 0, "text": "a", "finish_reason": "stop"}]})
+    with pytest.raises(BrokenAnswer, match="without finishing"):
+        read_all(watcher("/v1/completions", prompts), text)
+    assert read_all(watcher("/v1/completions", prompts), text + DONE) == text + DONE
+    assert read_all(watcher("/v1/completions", {"prompt": "one"}), text) == text + DONE
+    odds: tuple[object, ...] = ("2", 2.0, True, [])
+    for odd in odds:
+        with pytest.raises(BrokenAnswer):
+            read_all(watcher(body={"n": odd}), sent(said("a"), finish()))
+
+
 def test_a_forgotten_done_is_added() -> None:
     assert read_all(watcher(), sent(said("a"), finish())) == sent(said("a"), finish()) + DONE
 

@@ -39,6 +39,8 @@ class Call(msgspec.Struct, frozen=True):
     """`/v1/responses`: the answer this one continues; only the backend that made it knows it."""
     idle: str | None = None
     """Ollama's `load` / `unload` idiom: nothing is generated."""
+    choices: int = 1
+    """How many answers are asked for at once; 0 where only the engine can count them."""
 
 
 class Destination(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
+from penstock.errors import BrokenAnswer, EngineRefused
 from penstock.protocols import json_body, ollama_keys, refusal, splice
 from penstock.protocols.dialect import Call, Clock, Destination, Outgoing, Reader, Timing
 from penstock.protocols.openai_stream import ChatStream, MessagesStream, ResponsesStream
 from penstock.protocols.openai_usage import Counts
+from penstock.protocols.reading import Collecting
 from penstock.types import Face, Kind, Operation, Usage
 
 _KEYS = (b'"model"',)
@@ -33,6 +34,8 @@ class _Head(msgspec.Struct):
     user: str | None = None
     session_id: str | None = None
     previous_response_id: str | None = None
+    n: object = None
+    prompt: msgspec.Raw = msgspec.Raw()
 
 
 _head = msgspec.json.Decoder(_Head)
@@ -56,7 +59,17 @@ def decode(operation: Operation, path: str, body: bytes, content_type: str) -> C
         head.session_id or head.user,
         options is not None and bool(options.include_usage),
         head.previous_response_id,
+        None,
+        1 if head.n is None and operation is not Operation.COMPLETION else _choices(head),
     )
+
+
+def _choices(head: _Head) -> int:
+    """A list of prompts, or of the tokens of one, is for the engine to count, and so is an `n` that is no number."""
+    if bytes(memoryview(head.prompt)[:1]) == b"[":
+        return 0
+    n = 1 if head.n is None else head.n
+    return n if type(n) is int and n > 0 else 0
 
 
 _STEERING = frozenset({"model", "stream", "previous_response_id"})
@@ -122,7 +135,7 @@ _whole = msgspec.json.Decoder(_Whole)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class JsonAnswer:
+class JsonAnswer(Collecting):
     """A whole JSON answer, checked to be one before a byte of it is passed on."""
 
     content_type = "application/json"
@@ -135,17 +148,12 @@ class JsonAnswer:
     finish_reason: str | None = None
 
     def __init__(self, face: Face = Face.OPENAI) -> None:
-        self._face = face
-        self._parts: list[bytes] = []
-
-    def feed(self, data: bytes) -> bytes:
-        """Collect; the line bounds how much."""
-        self._parts.append(data)
-        return b""
+        self.face = face
+        self._parts = []
 
     def close(self) -> bytes:
         """The body as it came, once it is known to be whole."""
-        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        body = self._body()
         found = _decode_whole(body)
         if found.error is not None:
             msg = f"The engine answered 200 with an error: {refusal.message_of(body)}"
@@ -157,10 +165,6 @@ class JsonAnswer:
             self.finish_reason = found.choices[0].finish_reason
         self.content = self.finished = True
         return body
-
-    def fault(self, error: PenstockError) -> bytes:
-        """Whole answers are never begun, so this is the whole refusal."""
-        return refusal.body(self._face, error)
 
 
 def _decode_whole(body: bytes) -> _Whole:

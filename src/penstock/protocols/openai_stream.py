@@ -104,11 +104,12 @@ class _Watcher(ABC):
 class ChatStream(_Watcher):
     """`/v1/chat/completions` and `/v1/completions`."""
 
-    __slots__ = ("_done", "_finished", "_injected", "_known", "_lessons", "_seen")
+    __slots__ = ("_choices", "_done", "_finished", "_injected", "_known", "_lessons", "_seen")
 
     def __init__(self, call: Call, timing: Timing, clock: Clock) -> None:
         super().__init__(call, timing, clock)
         self._injected = not call.usage_asked
+        self._choices = call.choices
         self._done = False
         self._known: KnownEvent | None = None
         self._lessons = LESSONS
@@ -191,7 +192,8 @@ class ChatStream(_Watcher):
             self._finished.add(choice.index)
             self.finish_reason = choice.finish_reason
             self.content = True
-            self.finished = self._finished == self._seen
+            # One that has not begun yet is missing all the same; what cannot be counted ends with `[DONE]` alone.
+            self.finished = self._finished == self._seen and 0 < self._choices <= len(self._finished)
 
     def _account(self, chunk: _Chunk, event: bytes) -> bytes:
         if chunk.model is not None:
