@@ -413,3 +413,38 @@ async def test_images_go_with_a_prompt(ways: Ways, scripted_engine: Engine) -> N
     await ways.ask(made(scripted_engine), HELLO, images=["iVBORw0KGgo="])
     parts = body(scripted_engine)["messages"][0]["content"]
     assert parts[1]["image_url"]["url"] == "data:image/png;base64,iVBORw0KGgo="
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_a_reader_that_leaves_ends_the_engines_work(scripted_engine: Engine, way: str) -> None:
+    """H6."""
+    llm = made(scripted_engine)
+    gate = scripted_engine.hold(before=2)
+    if way == "astream":
+        later = llm.astream(HELLO)
+        assert await anext(later) == "hello"
+        await later.aclose()  # type: ignore[attr-defined]
+    else:
+
+        def first() -> str:
+            stream = llm.stream(HELLO)
+            token = next(stream)
+            stream.close()  # type: ignore[attr-defined]
+            return token
+
+        assert await in_thread(first) == "hello"
+    await scripted_engine.until(lambda: len(scripted_engine.aborts) == 1, "the engine sees the reader leave")
+    gate.open()
+    await llm.aclose()
+
+
+async def test_one_client_serves_many_threads(scripted_engine: Engine) -> None:
+    """Each thread gets its own answers."""
+    llm = made(scripted_engine)
+
+    def asked(thread: int) -> list[str]:
+        return [llm.invoke(f"thread {thread} call {number}") for number in range(10)]
+
+    answers = await asyncio.gather(*(asyncio.to_thread(asked, thread) for thread in range(16)))
+    assert answers == [[f"thread {thread} call {number}" for number in range(10)] for thread in range(16)]
+    await llm.aclose()

@@ -26,7 +26,7 @@ from penstock.client.answer import Answer
 from penstock.client.ask import Ask
 from penstock.client.langchain import call, structured
 from penstock.client.langchain.fields import JsonSchema
-from penstock.client.langchain.speech import Speech
+from penstock.client.langchain.speech import Speech, left
 from penstock.client.langchain.tokens import EngineTokens
 from penstock.client.langchain.told import Clock, Ending, logprobs, tool_calls
 from penstock.client.langchain.turns import turns
@@ -161,11 +161,12 @@ class ChatModel(EngineTokens, BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         ask = self._ask(messages, stop, kwargs)
         speech = self._speech(ask)
-        for piece in self._engines.stream(ask):
-            if chunk := speech.message(piece):
-                if run_manager:
-                    run_manager.on_llm_new_token(chunk.text, chunk=chunk, verbose=self.verbose)
-                yield chunk
+        with left(self._engines.stream(ask)) as pieces:
+            for piece in pieces:
+                if chunk := speech.message(piece):
+                    if run_manager:
+                        run_manager.on_llm_new_token(chunk.text, chunk=chunk, verbose=self.verbose)
+                    yield chunk
         last = speech.last_message()
         if run_manager:
             run_manager.on_llm_new_token("", chunk=last, verbose=self.verbose)

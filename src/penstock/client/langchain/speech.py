@@ -5,7 +5,8 @@ Every stream ends in one chunk without text that tells all about it, as Ollama's
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk
@@ -88,3 +89,13 @@ def joined(chunks: Iterable[GenerationChunk]) -> GenerationChunk:
     if found:
         info["logprobs"] = found
     return GenerationChunk(text="".join(part.text for part in parts), generation_info=info)
+
+
+@contextmanager
+def left(pieces: Iterator[Piece]) -> Iterator[Iterator[Piece]]:
+    """The pieces, whose stream ends when the reader leaves it: then the engine stops too."""
+    try:
+        yield pieces
+    finally:
+        if isinstance(pieces, Generator):
+            pieces.close()

@@ -22,7 +22,7 @@ from penstock.client.answer import Answer
 from penstock.client.ask import Ask, Message
 from penstock.client.langchain import call, structured
 from penstock.client.langchain.fields import JsonSchema
-from penstock.client.langchain.speech import Speech, joined
+from penstock.client.langchain.speech import Speech, joined, left
 from penstock.client.langchain.tokens import EngineTokens
 from penstock.client.langchain.told import Clock, Ending, logprobs
 from penstock.client.plain import CONCURRENCY
@@ -125,12 +125,12 @@ class TextModel(EngineTokens, BaseLLM):
     ) -> Iterator[GenerationChunk]:
         ask = self._ask(prompt, stop, kwargs)
         speech = self._speech(ask)
-        pieces = self._engines.stream(ask)
-        for piece in pieces:
-            if chunk := speech.text(piece):
-                if run_manager:
-                    run_manager.on_llm_new_token(chunk.text, chunk=chunk, verbose=self.verbose)
-                yield chunk
+        with left(self._engines.stream(ask)) as pieces:
+            for piece in pieces:
+                if chunk := speech.text(piece):
+                    if run_manager:
+                        run_manager.on_llm_new_token(chunk.text, chunk=chunk, verbose=self.verbose)
+                    yield chunk
         last = speech.last_text()
         if run_manager:
             run_manager.on_llm_new_token("", chunk=last, verbose=self.verbose)
