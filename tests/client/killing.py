@@ -11,6 +11,7 @@ import json
 import queue
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -90,12 +91,16 @@ class Siege:
     _given: int = 0
 
     async def run(self) -> None:
-        async with asyncio.timeout(self.limit), asyncio.TaskGroup() as group:
-            group.create_task(self._kill())
-            for _ in range(TASKS):
-                group.create_task(self._task())
-            for _ in range(THREADS):
-                group.create_task(asyncio.to_thread(self._thread))
+        with ThreadPoolExecutor(THREADS) as pool:  # the loop's own may have fewer threads than this needs
+            async with asyncio.timeout(self.limit), asyncio.TaskGroup() as group:
+                group.create_task(self._kill())
+                for _ in range(TASKS):
+                    group.create_task(self._task())
+                for _ in range(THREADS):
+                    group.create_task(self._in(pool))
+
+    async def _in(self, pool: ThreadPoolExecutor) -> None:
+        await asyncio.get_running_loop().run_in_executor(pool, self._thread)
 
     async def _kill(self) -> None:
         try:
