@@ -17,6 +17,7 @@ from penstock.protocols.dialect import Call, Clock, Timing
 from penstock.protocols.known_event import KnownEvent, learn
 from penstock.protocols.openai_usage import Counts
 from penstock.protocols.passage import passed
+from penstock.protocols.reading import Noted
 from penstock.protocols.sse import Splitter, payload
 from penstock.types import Face, Usage
 
@@ -49,27 +50,18 @@ class _Chunk(msgspec.Struct):
 _chunk = msgspec.json.Decoder(_Chunk)
 
 
-class _Watcher(ABC):
+class _Watcher(Noted, ABC):
     """What the three streams share: cutting, errors, timing. Subclasses say what an event means."""
 
     face: ClassVar[Face] = Face.OPENAI
     content_type = "text/event-stream; charset=utf-8"
 
-    __slots__ = (
-        "_clock", "_splitter", "_timing", "answer_id", "content", "finish_reason", "finished", "model", "usage",
-    )  # fmt: skip
+    __slots__ = ("_splitter",)
 
     def __init__(self, call: Call, timing: Timing, clock: Clock) -> None:
         del call
+        super().__init__(timing, clock)
         self._splitter = Splitter()
-        self._timing = timing
-        self._clock = clock
-        self.usage: Usage | None = None
-        self.model: str | None = None
-        self.answer_id: str | None = None
-        self.content = False
-        self.finished = False
-        self.finish_reason: str | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Whole events that may go on to the client."""
@@ -92,13 +84,6 @@ class _Watcher(ABC):
     @abstractmethod
     def _pass(self, event: bytes) -> bytes:
         """What goes on to the client of one whole event."""
-
-    def _stamp(self) -> None:
-        now = self._clock()
-        timing = self._timing
-        if not timing.first:
-            timing.first = now
-        timing.last = now
 
 
 class ChatStream(_Watcher):
@@ -184,7 +169,6 @@ class ChatStream(_Watcher):
             or (delta is not None and (delta.reasoning_content or delta.refusal))
         ):
             self._stamp()
-            self.content = True
         if choice.index not in self._seen:
             self._seen.add(choice.index)
             self.finished = False
@@ -259,7 +243,6 @@ class ResponsesStream(_Watcher):
             self._note(found.response)
         if found.type.endswith(".delta"):
             self._stamp()
-            self.content = True
         if found.type in _RESPONSE_ENDS:
             self.content = self.finished = True
             self.finish_reason = found.type.removeprefix("response.")
@@ -318,7 +301,6 @@ class MessagesStream(_Watcher):
             self.finish_reason = found.delta.stop_reason
         if found.type == "content_block_delta":
             self._stamp()
-            self.content = True
         if found.type == "message_stop":
             self.content = self.finished = True
         return event
