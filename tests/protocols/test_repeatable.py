@@ -64,6 +64,23 @@ def test_what_would_leave_something_behind(fields: dict[str, object], effect: st
     assert chat(**fields).effect == effect
 
 
+@pytest.mark.parametrize(
+    ("part", "effect"),
+    [
+        ({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}, ""),
+        ({"type": "image_url", "image_url": {"url": "https://pictures.example/once"}}, "remote_url"),
+        ({"type": "image_url", "image_url": "http://pictures.example/once"}, "remote_url"),
+        ({"type": "video_url", "video_url": {"url": "file:///films/one"}}, "remote_url"),
+        ({"type": "text", "text": "https://pictures.example"}, ""),
+        ({"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}}, ""),
+    ],
+)
+def test_no_address_is_fetched_twice(part: dict[str, object], effect: str) -> None:
+    """S3.25: an address may answer once only."""
+    history = [{"role": "user", "content": [part]}, *HELLO]
+    assert wish("/v1/chat/completions", messages=history).effect == effect
+
+
 def test_only_the_families_that_can_be_compared() -> None:
     assert wish("/v1/responses", input="a", store=True).effect == "route"
     assert wish("/v1/messages", messages=HELLO, max_tokens=1).effect == "route"

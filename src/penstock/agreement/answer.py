@@ -38,6 +38,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     first_token: float = 0.0
     """From the request sent to the first content of a stream; 0 where it was none."""
     status: int = 200
+    """Of HTTP; 0 where not even a head came."""
     error: str = ""
     """Why there is no answer, or no whole one; empty where there is."""
     backend: str = ""

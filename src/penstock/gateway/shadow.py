@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,7 +21,7 @@ import xxhash
 from penstock.config import Config, Shadow
 from penstock.errors import ConfigError
 from penstock.gateway import shadow_pair
-from penstock.gateway.shadow_copy import LARGEST, Copy, Room, Tap, Where
+from penstock.gateway.shadow_copy import LARGEST, Copy, Room, Slots, Tap, Where
 from penstock.gateway.shadow_pair import Seen
 from penstock.gateway.ways import UPSTREAM, supports
 from penstock.protocols.dialect import Destination
@@ -57,6 +58,7 @@ class Shadows:
         self._aliases: dict[str, tuple[Shadow, float]] = {}
         self._ollama_defaults = True
         self._room = Room(HELD)
+        self._slots: defaultdict[str, Slots] = defaultdict(Slots)
         self._copies: set[Copy] = set()
         self._comparing: set[asyncio.Future[str]] = set()
         self._thread: ThreadPoolExecutor | None = None
@@ -92,10 +94,7 @@ class Shadows:
 
     def gauge(self) -> list[tuple[Labels, float]]:
         """Copies that engines work on, by alias."""
-        return [((name,), float(self._pending(name))) for name in self._aliases]
-
-    def _pending(self, alias: str) -> int:
-        return sum(1 for copy in self._copies if copy.pending and copy.alias == alias)
+        return [((name,), float(self._slots[name].taken)) for name in self._aliases]
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -105,10 +104,11 @@ class Shadows:
         found = self._aliases.get(alias)
         if found is None or self._stopped or not chosen(request.id, alias, found[0].share):
             return None
-        if self._pending(alias) >= found[0].slots:
+        slots = self._slots[alias]
+        if slots.taken >= found[0].slots:
             self._metrics.count("penstock_shadow_skipped", alias, "slots")
             return None
-        copy = Copy(request.call, request.id, alias, request.caller.tenant, self._room, self._over)
+        copy = Copy(request.call, request.id, alias, request.caller.tenant, slots, self._room, self._over)
         self._copies.add(copy)
         if request.client is not None:
             request.client = Tap(request.client, copy)

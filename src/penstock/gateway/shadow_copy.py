@@ -52,6 +52,13 @@ class Room:
         self.held -= size
 
 
+class Slots:
+    """Copies of one alias that a shadow's engine works on, or will."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+
 class Where(msgspec.Struct, frozen=True):
     """Who is asked, and how."""
 
@@ -70,6 +77,7 @@ class Copy(Listener):
         request_id: bytes,
         alias: str,
         tenant: str,
+        slots: Slots,
         room: Room,
         over: Callable[[Copy, Seen | str], None],
     ) -> None:
@@ -81,6 +89,8 @@ class Copy(Listener):
         self.wish = Wish()
         self._asking = False
         self._room = room
+        self._slots: Slots | None = slots
+        slots.taken += 1
         self._over: Callable[[Copy, Seen | str], None] | None = over
         self._size = 0
         self._exchange: Exchange | None = None
@@ -93,17 +103,12 @@ class Copy(Listener):
         self._first_parts: list[bytes] = []
         self._second_parts: list[bytes] = []
         self._first_size = self._second_size = 0
-        self._status = 200
+        self._status = 0
 
     @property
     def over(self) -> bool:
         """Whether nothing more will come of it."""
         return self._over is None
-
-    @property
-    def pending(self) -> bool:
-        """Whether the shadow's engine works on it, or will."""
-        return self._over is not None and self._second is None
 
     # ── the shadow's side ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -197,6 +202,9 @@ class Copy(Listener):
 
     def _stop_asking(self) -> None:
         self._asking = False
+        if self._slots is not None:
+            self._slots.taken -= 1
+            self._slots = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

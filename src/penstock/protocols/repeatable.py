@@ -1,8 +1,8 @@
 """Whether a request may be asked of a second engine as well, and what it asks for. Bytes in, one frozen value out.
 
 A request is repeatable when asking it leaves nothing behind: no stored answer, no work that goes on, no tool that the server
-itself runs, no model that is unloaded, and nothing that means something to one engine alone. Everything else is named by
-one of the words below, which a metric counts. Tools that the caller runs are only ever asked for, so those are repeatable.
+itself runs, no model that is unloaded, no address that the engine fetches (it may answer once only, and then the caller's
+own request would fail), and nothing that means something to one engine alone. Everything else is named by one of the words below, which a metric counts. Tools that the caller runs are only ever asked for, so those are repeatable.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from penstock.protocols.heard import PATHS
 from penstock.protocols.ollama_types import NOTHING, said
 
 Effect: TypeAlias = Literal[
-    "", "route", "unreadable", "stored", "background", "server_tools", "engine_state", "token_ids"
+    "", "route", "unreadable", "stored", "background", "server_tools", "engine_state", "remote_url", "token_ids"
 ]
 
 UNLOADS = 10**9
@@ -102,17 +102,17 @@ def _openai(body: bytes) -> Wish:
 
 
 def _effect(asked: _OpenAI) -> Effect:
-    if asked.store or asked.previous_response_id:
-        return "stored"
-    if asked.background:
-        return "background"
-    if said(asked.web_search_options) or said(asked.mcp_servers):
-        return "server_tools"
-    if any((tool.type or "function") not in _CALLERS_OWN for tool in asked.tools or ()):
-        return "server_tools"
-    if said(asked.kv_transfer_params):
-        return "engine_state"
-    return "token_ids" if _ids(asked.prompt) or _ids(asked.input) else ""
+    kinds = {tool.type or "function" for tool in asked.tools or ()}
+    served = said(asked.web_search_options) or said(asked.mcp_servers) or bool(kinds - _CALLERS_OWN)
+    signs: tuple[tuple[object, Effect], ...] = (
+        (asked.store or asked.previous_response_id, "stored"),
+        (asked.background, "background"),
+        (served, "server_tools"),
+        (said(asked.kv_transfer_params), "engine_state"),
+        (any(_fetches(message.content) for message in asked.messages or ()), "remote_url"),
+        (_ids(asked.prompt) or _ids(asked.input), "token_ids"),
+    )
+    return next((effect for sign, effect in signs if sign), "")
 
 
 class _Options(msgspec.Struct):
@@ -152,6 +152,10 @@ class _Text(msgspec.Struct):
     text: str | None = None
 
 
+class _Address(msgspec.Struct):
+    url: str | None = None
+
+
 _words: msgspec.json.Decoder[str | list[str | _Text]] = msgspec.json.Decoder(str | list[str | _Text])
 
 
@@ -168,6 +172,26 @@ def _texts(raw: msgspec.Raw) -> str:
     if isinstance(found, str):
         return found
     return "\n".join((one if isinstance(one, str) else one.text) or "" for one in found)
+
+
+_parts: msgspec.json.Decoder[list[str | dict[str, msgspec.Raw]]] = msgspec.json.Decoder(
+    list[str | dict[str, msgspec.Raw]]
+)
+_address: msgspec.json.Decoder[str | _Address | None] = msgspec.json.Decoder(str | _Address | None)
+
+
+def _fetches(content: msgspec.Raw) -> bool:
+    """Whether a part of a message (`image_url`, `video_url`, `audio_url`) is to be fetched; `data:` is there already."""
+    if not bytes(content).startswith(b"["):
+        return False
+    parts = [part for part in _parts.decode(content) if isinstance(part, dict)]
+    return any(_remote(value) for part in parts for name, value in part.items() if name.endswith("_url"))
+
+
+def _remote(raw: msgspec.Raw) -> bool:
+    found = _address.decode(raw)
+    url = found.url if isinstance(found, _Address) else found
+    return bool(url) and not str(url).lower().startswith("data:")
 
 
 def _ids(raw: msgspec.Raw) -> bool:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.gateway.shadow_copy import LARGEST, Copy, Room
+from penstock.gateway.shadow_copy import LARGEST, Copy, Room, Slots
 from penstock.gateway.shadow_pair import Seen
 from penstock.protocols.table import ROUTES
 
+SLOTS = Slots()
 BODY = b'{"model": "m", "messages": [{"role": "user", "content": "hello"}]}'
 
 
 def copied(room: Room, told: list[Seen | str]) -> Copy:
     call = ROUTES[b"/v1/chat/completions"].decode(BODY, "application/json")
-    return Copy(call, b"req-1", "m", "tenant", room, lambda _, what: told.append(what))
+    return Copy(call, b"req-1", "m", "tenant", SLOTS, room, lambda _, what: told.append(what))
 
 
 def test_no_more_is_held_than_there_is_room_for() -> None:
@@ -32,13 +33,15 @@ def test_no_more_is_held_than_there_is_room_for() -> None:
 @pytest.mark.parametrize("reason", ["left", "drained", "reloaded"])
 def test_what_was_held_is_given_back_once(reason: str) -> None:
     room, told = Room(100), list[Seen | str]()
+    taken = SLOTS.taken
     copy = copied(room, told)
+    assert SLOTS.taken == taken + 1
     copy.saw(b"x" * 50)
     copy.drop(reason)
     copy.drop("slots")
     copy.saw(b"more")
     copy.complete()
-    assert (room.held, told) == (0, [reason])
+    assert (room.held, told, SLOTS.taken) == (0, [reason], taken)
 
 
 def test_an_answer_that_is_too_large() -> None:
