@@ -56,14 +56,14 @@ async def test_queue_and_cache_stand_beside_the_tokens(
 ) -> None:
     """S0.1, S0.3, S0.4: level after level, in either generation of vLLM's names."""
     scripted_engine.script = Script(count=6, gap=0.02)
-    scripted_engine.gauges = Gauges(waiting=3, cache=0.42, old=old)
+    scripted_engine.gauges = Gauges(running=9, waiting=3, cache=0.42, old=old)
     done = await bench(
         folder, scripted_engine.url, "--concurrency", "1,4", "--seconds", "0.6", "--html", str(folder / "page.html")
     )
     assert done.code == 0, done.err
     lines = done.out.split("\n\n")[1].splitlines()
     assert lines[0].split("  ")[0] == "load"
-    assert [line.split()[4:8] for line in lines[1:]] == [["1", "3", "42.0", "%"], ["4", "3", "42.0", "%"]]
+    assert [line.split()[4:8] for line in lines[1:]] == [["9", "3", "42.0", "%"]] * 2
     assert f"the highest seen at {scripted_engine.url}/metrics." in done.out
     assert "Use of the KV cache" in (folder / "page.html").read_text(encoding="utf-8")
 
