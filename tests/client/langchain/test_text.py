@@ -315,6 +315,8 @@ async def test_a_field_that_is_set_later_counts_from_the_next_call(ways: Ways, s
 def test_serialized_without_its_secret() -> None:
     llm = VLLMClient(model="m", base_url="http://127.0.0.1:9", api_key=SecretStr("sk-very-secret"), top_k=3)
     text = dumps(llm)
+    worn = VLLMClient(model="m", client_kwargs={"headers": {"Authorization": "Bearer sk-very-secret"}})
+    assert "very-secret" not in dumps(worn) + repr(worn) + str(worn) + str(worn.model_dump())
     assert "very-secret" not in text + repr(llm) + str(llm) + str(llm.model_dump())
     again = load(
         json.loads(text),
@@ -324,6 +326,20 @@ def test_serialized_without_its_secret() -> None:
     )
     assert (type(again), again.top_k) == (VLLMClient, 3)
     assert again.api_key.get_secret_value() == "sk-very-secret"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"validate_model_on_init": True, "base_url": "http://127.0.0.1:9", "retry_attempts": 1},
+        {"client_kwargs": {"headers": {"Authorization": "Bearer sk-very-secret"}, "proxy": "http://p"}},
+        {"client_kwargs": {"headers": {"authorization": "Basic sk-very-secret"}}},
+    ],
+)
+def test_errors_show_no_secret(fields: dict[str, Any]) -> None:
+    with pytest.raises((ValidationError, ConfigError)) as raised:
+        VLLMClient(model="m", api_key=SecretStr("sk-very-secret"), **fields)
+    assert "very-secret" not in f"{raised.value}{raised.value!r}"
 
 
 def test_a_cache_tells_two_clients_apart() -> None:

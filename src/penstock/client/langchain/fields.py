@@ -36,7 +36,8 @@ _SENT = {"timeout", "verify", "headers"}
 class EngineFields(BaseModel):
     """What both forms are made with; a pydantic mixin ahead of LangChain's own base class."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+    # An input may hold a key, so errors do not show it.
+    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=(), hide_input_in_errors=True)
 
     model: str = environment.DEFAULT_MODELS[Kind.VLLM]
     """The model to ask for, as the engine or the gateway calls it."""
@@ -60,9 +61,9 @@ class EngineFields(BaseModel):
     fallback_policy: Literal["any", "same-model", "never"] = "any"
     verify: bool | str = True
     """TLS: True, False, or the path of the authorities to trust."""
-    client_kwargs: dict[str, Any] | None = Field(default={}, repr=False)
-    async_client_kwargs: dict[str, Any] | None = Field(default={}, repr=False)
-    sync_client_kwargs: dict[str, Any] | None = Field(default={}, repr=False)
+    client_kwargs: dict[str, Any] | None = Field(default={}, repr=False, exclude=True)
+    async_client_kwargs: dict[str, Any] | None = Field(default={}, repr=False, exclude=True)
+    sync_client_kwargs: dict[str, Any] | None = Field(default={}, repr=False, exclude=True)
     validate_model_on_init: bool = False
     """Ask the engine what it serves and raise a ValueError where the model is not among it."""
 
