@@ -21,8 +21,10 @@ import xxhash
 from penstock.config import Config, Shadow
 from penstock.errors import ConfigError
 from penstock.gateway import shadow_pair
-from penstock.gateway.shadow_copy import LARGEST, Copy, Room, Slots, Tap, Where
+from penstock.gateway.shadow_copy import LARGEST, Copy, Where
 from penstock.gateway.shadow_pair import Seen
+from penstock.gateway.shadow_room import Room, Slots
+from penstock.gateway.shadow_tap import Tap
 from penstock.gateway.ways import UPSTREAM, supports
 from penstock.protocols.dialect import Destination
 from penstock.protocols.repeatable import wish_of

@@ -1,7 +1,7 @@
 """One copy of a request on its way to a shadow, beside the request itself: what both engines said, and when both are done.
 
 A copy has one attempt and one deadline, nothing of it is tried twice, and whatever becomes of it, its caller does not
-notice: the tap passes everything on to the client first and remembers it afterwards.
+notice.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import msgspec
 from penstock.errors import BadRequest, BrokenAnswer, EngineFault, Unsupported
 from penstock.gateway import answer
 from penstock.gateway.shadow_pair import Seen, Side
+from penstock.gateway.shadow_room import Room, Slots
 from penstock.gateway.upstream import Exchange, Listener, Origin
 from penstock.protocols import refusal
 from penstock.protocols.dialect import Call, Destination, Pairing, Reader, Timing
 from penstock.protocols.repeatable import Wish
 
 if TYPE_CHECKING:
-    from penstock.gateway.client import Client, Headers
     from penstock.gateway.fleet import Backend
     from penstock.gateway.request import Request
 
@@ -31,32 +31,6 @@ LARGEST = 8 * 2**20
 NO_TIME = "it gave no whole answer within the total limit of a copy"
 SUFFIX = b"-shadow"
 """Stands behind the request's id in what the shadow's engine is told, so that no engine sees the same id twice."""
-
-
-class Room:
-    """Bytes that all copies of a process hold together."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.held = 0
-
-    def take(self, size: int) -> bool:
-        """Whether there was room for so many more."""
-        if self.held + size > self.limit:
-            return False
-        self.held += size
-        return True
-
-    def give(self, size: int) -> None:
-        """They are free again."""
-        self.held -= size
-
-
-class Slots:
-    """Copies of one alias that a shadow's engine works on, or will."""
-
-    def __init__(self) -> None:
-        self.taken = 0
 
 
 class Where(msgspec.Struct, frozen=True):
@@ -295,32 +269,3 @@ class Copy(Listener):
             return True
         self.drop("memory")
         return False
-
-
-class Tap:
-    """The client of a request that has a copy: everything goes on to it at once, and is remembered afterwards."""
-
-    __slots__ = ("_client", "_copy")
-
-    def __init__(self, client: Client, copy: Copy) -> None:
-        self._client = client
-        self._copy = copy
-
-    def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        """A whole answer."""
-        self._client.answer(status, headers, body)
-        self._copy.saw(body)
-
-    def begin(self, status: int, headers: Headers) -> None:
-        """The head of a stream."""
-        self._client.begin(status, headers)
-
-    def write(self, data: bytes) -> None:
-        """A piece of it."""
-        self._client.write(data)
-        self._copy.saw(data)
-
-    def end(self, data: bytes) -> None:
-        """The last piece."""
-        self._client.end(data)
-        self._copy.saw(data)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.gateway.shadow_copy import LARGEST, Copy, Room, Slots
+from penstock.gateway.shadow_copy import LARGEST, Copy
 from penstock.gateway.shadow_pair import Seen
+from penstock.gateway.shadow_room import Room, Slots
 from penstock.protocols.table import ROUTES
 
 SLOTS = Slots()
