@@ -54,8 +54,7 @@ async def test_start_status_promote_rollback(gateway: StartGateway, engines: tup
     assert int(lines["canary"][1]) + int(lines["old path"][2]) == 40
     assert "canary start" in shown.out
     assert "uid " in shown.out
-    told = (await penstock(one, "canary", "status", "--json")).data
-    rules = told["switched"][0]["canary"]["rules"]
+    rules = (await until(one, lambda _: True))["switched"][0]["canary"]["rules"]
     assert rules == {"max_error_rate": 0.01, "max_p95_ratio": 1.5, "min_requests": 30, "window": 300.0}
     promoted = await penstock(one, "canary", "promote", "m")
     assert promoted.out.splitlines() == [
@@ -68,28 +67,25 @@ async def test_start_status_promote_rollback(gateway: StartGateway, engines: tup
     assert explained["notes"][-1].startswith("alias m: new:m was promoted and stands before these targets")
     assert (await penstock(one, "rollback", "m")).out == "m  goes where the file says: old:m\n"
     assert (await talk(one.url, 1)).header("x-penstock-backend") == "old"
-    assert "Nothing is switched" in (await penstock(one, "canary", "status")).out
 
 
 async def test_stop_with_a_reason(gateway: StartGateway, engines: tuple[Engine, Engine]) -> None:
     one = await gateway(config(*engines))
-    began = await penstock(one, "canary", "start", "m", "--to", "new:m", "--service", "rag,notes", "--service", "ner")
-    assert began.out.startswith("m  canary to new:m: 100 % of service rag, service notes, service ner\n")
-    assert (await penstock(one, "canary", "start", "m", "--to", "new:m", "--percent", "5%", "--json")).data["canary"][
-        "percent"
-    ] == 5
+    words = ("--service", "rag,notes", "--service", "ner", "--percent", "5%", "--json")
+    began = (await penstock(one, "canary", "start", "m", "--to", "new:m", *words)).data["canary"]
+    assert (began["services"], began["percent"]) == (["rag", "notes", "ner"], 5)
     explained = await penstock(one, "explain-config")
     assert "note: alias m: a canary to new:m runs, at 5 %" in explained.err
     stopped = await penstock(one, "canary", "stop", "m", "--reason", "[red]lunch", "--json")
     assert stopped.data == {"alias": "m", "file": ["old:m"], "override": None, "canary": None}
     shown = await penstock(one, "canary", "status")
+    assert shown.out.startswith("Nothing is switched: every alias goes where the file says.\n")
     assert "[red]lunch" in shown.out
 
 
 MISTAKES = [
     (("start", "m", "--to", "newer:m", "--percent", "5"), "'newer' is no backend; did you mean 'new'?", 1),
     (("start", "m", "--to", "new:m", "--percent", "many"), "--percent and --step many", 2),
-    (("start", "m", "--to", "new:m", "--percent", "5", "--max-error-rate", "200%"), "--max-error-rate 200%", 2),
     (("status", "x"), "'x' is no alias", 1),
 ]
 
@@ -110,5 +106,3 @@ async def test_without_a_gateway_it_says_where_it_looked(tmp_path: Path) -> None
     done = await asyncio.to_thread(run, tmp_path, "rollback", "m")
     assert done.code == 1
     assert "Asking the gateway at its admin socket state/admin.sock: no such file or directory." in done.err
-    named = await asyncio.to_thread(run, tmp_path, "canary", "status", "--admin", "elsewhere.sock")
-    assert "elsewhere.sock" in named.err

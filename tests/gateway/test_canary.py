@@ -130,14 +130,14 @@ def test_clients_that_leave_because_nothing_comes_make_it_slow() -> None:
     assert "time to the whole answer" in judge(RULES, ended(Outcome.LEFT, 30, seconds=10.0), good(100))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_canary_like_the_old_path_is_let_go_on(seed: int) -> None:
     """Looked at twenty times while thousands of answers come: no false alarm."""
     new, old = times(seed, 3000), times(seed + 1000, 3000)
     assert [judge(Rules(), new[:count], old[:count]) for count in range(10, 3000, 150)] == [""] * 20
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_one_that_takes_three_times_as_long_is_stopped(seed: int) -> None:
     """Long tails hide much: what is allowed is half as much again, and the sample is small."""
     assert "time to the whole answer" in judge(RULES, times(seed, 300, factor=3.0), times(seed + 1000, 300))

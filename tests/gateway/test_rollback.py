@@ -18,7 +18,7 @@ from tests.fakes.gateway import StartGateway
 from tests.fakes.ollama import OllamaDouble
 from tests.fakes.raw import Raw, once
 from tests.gateway.canaries import admin, config, start, talk
-from tests.gateway.test_life import BODY, asking, errors_to, free_port, port_of
+from tests.gateway.test_life import BODY, asking, errors_to, free_port, port_of, start_beside
 
 from penstock.faults.condition import Model
 from penstock.faults.engine import Engine
@@ -125,6 +125,31 @@ async def test_use_vllm_false_brings_ollama_back_within_a_minute(
             assert new.answered == by_vllm
     assert took < AGREED
     assert streamed.events[-1] == b"data: [DONE]"
+    assert [asker.lost for asker in askers] == [[] for _ in askers]
+
+
+async def test_a_takeover_goes_on_with_what_was_switched(
+    gateway: StartGateway, old: Engine, new: Engine, tmp_path: Path
+) -> None:
+    """S1.32, S3.25: a new process obeys from its first request, and what it switches back is not lost either."""
+    one = await gateway(config(old, new))
+    port = port_of(one.url)
+    settings = yaml.safe_load(one.config.read_text()) | {"listen": [f"127.0.0.1:{port}"]}
+    one.config.write_text(yaml.safe_dump(settings))
+    await start(one, steps=[100])
+    async with asking(port, 4) as askers:
+        await asyncio.gather(*(asker.more(10) for asker in askers))
+        by_old = old.answered
+        second = await start_beside(one.config, tmp_path / "second.log", "--takeover")
+        async with asyncio.timeout(30):
+            assert await one.process.wait() == 0
+        await asyncio.gather(*(asker.more(10) for asker in askers))
+        assert old.answered == by_old
+        assert (await admin(one, "/rollback", {"alias": "m"})).status == 200
+        assert (await talk(one.url, 1)).header("x-penstock-backend") == "old"
+        await asyncio.gather(*(asker.more(10) for asker in askers))
+    second.terminate()
+    assert await second.wait() == 0
     assert [asker.lost for asker in askers] == [[] for _ in askers]
 
 

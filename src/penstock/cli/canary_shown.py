@@ -116,14 +116,20 @@ def _canary(lead: Text, canary: _Canary) -> None:
     progress = canary.progress
     if progress is None:
         return
-    if canary.every:
-        told = f"step {canary.step + 1} of {len(canary.steps)}, held {progress.held:.0f} of {canary.every:g} s"
-        out.print(f"  {told}, {progress.seen} answers of at least {canary.rules.min_requests}")
+    out.print(f"  {_step(canary, progress)}")
     table = Table("", "requests", "failed", "refused", "left", "P95 to first token", "P95", box=None, pad_edge=False)
     for name, one in (("  canary", progress.canary), ("  old path", progress.old)):
         counts = [str(number) for number in (one.requests, one.failed, one.refused, one.left)]
         table.add_row(name, *counts, _seconds(one.p95_first), _seconds(one.p95))
     out.print(table)
+
+
+def _step(canary: _Canary, progress: _Progress) -> str:
+    number, last = canary.step + 1, len(canary.steps)
+    if not canary.every or (number == last and not canary.promote):
+        return f"step {number} of {last}, for {progress.held:.0f} s; it stays until somebody promotes or stops it"
+    held = f"step {number} of {last}, held {progress.held:.0f} of {canary.every:g} s"
+    return f"{held}, {progress.seen} answers of at least {canary.rules.min_requests}"
 
 
 def _events(events: list[_Event]) -> Table:
