@@ -12,7 +12,7 @@ from penstock.client.arguments import asked
 from penstock.client.ask import Ask, Options
 from penstock.client.options import SPELLINGS, changed, said
 from penstock.client.plain import ChatOllamaClient, ChatVLLM, OllamaClient, VLLMClient
-from penstock.errors import ConfigError
+from penstock.errors import BadRequest, ConfigError
 from penstock.faults.engine import Engine
 from penstock.types import Kind
 
@@ -121,9 +121,26 @@ def test_two_spellings_that_disagree_are_both_named() -> None:
     assert changed(Options(), {"max_tokens": 5, "num_predict": 5}).max_tokens == 5
 
 
-def test_an_option_of_a_wrong_type_is_refused() -> None:
+@pytest.mark.parametrize("value", ["hot", float("nan"), float("inf"), [1]])
+def test_an_option_of_a_wrong_type_is_refused(value: object) -> None:
     with pytest.raises(ConfigError, match="temperature"):
-        changed(Options(), {"temperature": "hot"})
+        changed(Options(), {"temperature": value})
+
+
+async def test_what_has_no_json_is_told(ways: Ways, scripted_engine: Engine) -> None:
+    client = VLLMClient("m", base_url=scripted_engine.url)
+    with pytest.raises(BadRequest, match="half a character"):
+        await ways.ask(client, "half a \ud83d rocket")
+    with pytest.raises(BadRequest, match="nothing that JSON knows"):
+        await ways.ask(client, "hello", extra_body={"a": object()})
+    assert not scripted_engine.requests
+
+
+@pytest.mark.parametrize("key", ["a\r\nx-script: {}", "schlüssel", " a", "a\x00"])
+def test_a_key_is_one_line(key: str) -> None:
+    with pytest.raises(ConfigError, match="api_key") as caught:
+        VLLMClient("m", base_url="http://127.0.0.1:9", api_key=key)
+    assert key not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", list(Kind))

@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 from penstock.client.answer import Answer, Piece, Source
 from penstock.client.ask import Ask
+from penstock.errors import BadRequest
 from penstock.types import Kind
+
+_ENCODER = msgspec.json.Encoder()
 
 
 class Outgoing(NamedTuple):
@@ -63,3 +69,16 @@ class Served(NamedTuple):
     name: str
     window: int | None = None
     """Tokens, prompt and answer together; None where the list does not say."""
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """The JSON of a request; BadRequest where something in it has none."""
+    try:
+        return _ENCODER.encode(body)
+    except UnicodeEncodeError as wrong:
+        text = f"{wrong.object[max(wrong.start - 20, 0) : wrong.end]!a}"
+        raise BadRequest(
+            f"A text to send holds half a character: {text}", hint="Decode it with errors='replace'."
+        ) from None
+    except TypeError as wrong:
+        raise BadRequest(f"An argument to send is nothing that JSON knows: {wrong}") from None

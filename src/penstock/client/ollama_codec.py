@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.client.answer import Answer, Piece, Source
 from penstock.client.ask import Ask, Message, ToolCall
-from penstock.client.codec import Outgoing, Served
+from penstock.client.codec import Outgoing, Served, encoded
 from penstock.client.options import said
 from penstock.errors import BadRequest, BrokenAnswer, EngineRefused
 from penstock.protocols.ndjson import Splitter
@@ -82,7 +82,7 @@ class OllamaCodec:
         _add(ask, body)
         if ask.tool_choice is not None and ask.tool_choice != "auto":
             dropped += ("tool_choice",)
-        return Outgoing(path, _ENCODER.encode(body), dropped)
+        return Outgoing(path, encoded(body), dropped)
 
     def whole(self, body: bytes, source: Source) -> Answer:
         line = _decode(body)

@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.client.answer import Answer, Piece, Source
 from penstock.client.ask import Ask, Message, ToolCall
-from penstock.client.codec import Outgoing, Served
+from penstock.client.codec import Outgoing, Served, encoded
 from penstock.client.options import said
 from penstock.errors import BrokenAnswer, EngineRefused
 from penstock.protocols.sse import Splitter, payload
@@ -63,7 +63,6 @@ class _Models(msgspec.Struct):
 
 _BODY = msgspec.json.Decoder(_Body)
 _MODELS = msgspec.json.Decoder(_Models)
-_ENCODER = msgspec.json.Encoder()
 
 
 class OpenAICodec:
@@ -89,7 +88,7 @@ class OpenAICodec:
             body["stream_options"] = {"include_usage": True}
         if _special(ask):
             dropped += _add(ask, kind, body)
-        return Outgoing(path, _ENCODER.encode(body), dropped)
+        return Outgoing(path, encoded(body), dropped)
 
     def whole(self, body: bytes, source: Source) -> Answer:
         decoded = _decode(body)

@@ -5,6 +5,7 @@ An option is never dropped silently: what an engine has no word for is returned 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -67,6 +68,8 @@ def changed(options: Options, given: Mapping[str, Any]) -> Options:
                 f"{spelled[name]}={values[name]!r} and {spelling}={value!r} are two spellings of one option.",
                 hint="Give one of them.",
             )
+        if isinstance(clean, float) and not math.isfinite(clean):
+            raise ConfigError(f"{spelling}={clean} cannot be used.", hint="It is a number.")
         values[name], spelled[name] = clean, spelling
     if not values:
         return options

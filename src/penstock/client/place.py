@@ -164,10 +164,9 @@ def _headers(url: httpcore2.URL, key: str) -> list[tuple[bytes, bytes]]:
         (b"User-Agent", b"penstock/" + __version__.encode()),
     ]
     if key:
-        try:
-            headers.append((b"Authorization", b"Bearer " + key.encode("ascii")))
-        except UnicodeEncodeError:
-            raise ConfigError("api_key cannot be used.", hint="A key consists of ASCII characters.") from None
+        if not key.isascii() or not key.isprintable() or key != key.strip():
+            raise ConfigError("api_key cannot be used.", hint="A key consists of printable ASCII characters.")
+        headers.append((b"Authorization", b"Bearer " + key.encode("ascii")))
     return headers
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from penstock.client.ask import Ask, Message
-from penstock.client.codec import Outgoing
+from penstock.client.codec import Outgoing, encoded
 from penstock.client.io import Io, Limits
 from penstock.client.openai_codec import turns
 from penstock.client.place import Place
@@ -46,7 +46,7 @@ async def measured(io: Io, place: Place, ask: Ask, limits: Limits) -> Room:
     body = {"model": ask.model or place.model, "messages": turns(ask)}
     if ask.tools:
         body["tools"] = ask.tools
-    reply = await io.send(place.post(Outgoing("/tokenize", msgspec.json.encode(body))), limits)
+    reply = await io.send(place.post(Outgoing("/tokenize", encoded(body))), limits)
     place.source(reply.headers, place.model, (), "")
     if reply.status in _ABSENT:
         error = place.judge(reply, place.model)
