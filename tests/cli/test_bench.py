@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.console import Done
+import trustme
+from tests.cli.console import LIMIT, Done, started
 from tests.cli.inside import inside
 from tests.fakes.gateway import StartGateway
 from tests.fakes.ollama import OllamaDouble
@@ -144,6 +147,34 @@ async def test_a_gateway_passes_its_engines_figures_on(
     )
     assert straight.data["metrics"] == f"{scripted_engine.url}/metrics"
     assert levels(straight)[0]["kv_use"]["highest"] == 0.5
+
+
+async def test_a_gateway_with_a_certificate(
+    folder: Path, scripted_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trusted where it is said to be, and an error that says how where it is not."""
+    signer = trustme.CA()
+    signer.cert_pem.write_to_path(folder / "ca.pem")
+    signer.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "own.pem")
+    await asyncio.to_thread(
+        (folder / "penstock.yaml").write_text,
+        "listen: ['127.0.0.1:0']\ntls: {cert: own.pem, key: own.pem}\n"
+        f"backends: {{gpu: {{kind: vllm, url: '{scripted_engine.url}'}}}}\n"
+        "aliases: {assistant: {targets: [{backends: [gpu], model: m}]}}\n",
+        encoding="utf-8",
+    )
+    with started(folder, "serve") as process:
+        assert process.stdout is not None
+        line = json.loads(await asyncio.to_thread(process.stdout.readline))
+        url = f"https://{line['listen'][0]}"
+        distrusted = await bench(folder, url)
+        assert distrusted.code == 2
+        assert "SSL_CERT_FILE" in distrusted.err
+        monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+        (level,) = levels(await bench(folder, url, "--concurrency", "2", "--num-prompts", "6", "--json"))
+        assert (level["summary"]["answered"], level["summary"]["faults"]) == (6, {})
+        process.send_signal(signal.SIGINT)
+        await asyncio.to_thread(process.communicate, timeout=LIMIT)
 
 
 async def test_ollama_under_load(folder: Path, ollama_double: OllamaDouble) -> None:
