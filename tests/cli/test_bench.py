@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,30 @@ async def test_a_gateway_passes_its_engines_figures_on(
     )
     assert straight.data["metrics"] == f"{scripted_engine.url}/metrics"
     assert levels(straight)[0]["kv_use"]["highest"] == 0.5
+
+
+async def test_answers_of_a_gateways_fallback_are_not_taken_for_the_engines(
+    folder: Path, gateway: StartGateway, scripted_engine: Engine
+) -> None:
+    """Who answered is told, where it was more than one."""
+    async with Engine(["m"]) as spare:
+        running = await gateway(
+            {
+                "backends": {
+                    "gpu": {"kind": "vllm", "url": scripted_engine.url},
+                    "spare": {"kind": "vllm", "url": spare.url},
+                },
+                "aliases": {
+                    "assistant": {
+                        "targets": [{"backends": ["gpu"], "model": "m"}, {"backends": ["spare"], "model": "m"}]
+                    }
+                },
+            }
+        )
+        scripted_engine.next.extend([Script()] * 4 + [Script(status=503)] * 2)
+        done = await bench(folder, running.url, "--num-prompts", "8")
+    assert done.code == 0, done.err
+    assert re.search(r"its answers were given by more than one engine: \d by gpu, \d by spare\.", done.out)
 
 
 async def test_a_gateway_with_a_certificate(

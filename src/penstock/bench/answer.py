@@ -49,6 +49,8 @@ class Sample:
     completion_tokens: int | None = None
     """As the engine counted them; None where it told nothing."""
     finish: str = ""
+    backend: str = ""
+    """Which engine answered, where a Penstock says so."""
     fault: str = ""
     """A kind of error; empty for a whole answer."""
     message: str = ""
@@ -64,7 +66,7 @@ class Reading(ABC):
         self._status = 0
         self._refusal = b""
         self._usage: Usage | None = None
-        self._finish = ""
+        self._finish = self._backend = ""
         self._whole = False
 
     def sent(self, at: int) -> None:
@@ -72,9 +74,9 @@ class Reading(ABC):
         self._sent = at
 
     def head(self, status: int, headers: dict[str, str]) -> None:
-        """Only the status matters: what is in the body shows soon enough."""
-        del headers
+        """The status; and who answers, where it is a gateway's choice."""
         self._status = status
+        self._backend = one_line(headers.get("x-penstock-backend", ""))
 
     def received(self, data: bytes, at: int) -> None:
         """Pieces, each with the time at which its bytes came."""
@@ -121,6 +123,7 @@ class Reading(ABC):
             prompt_tokens=told.prompt_tokens if told else None,
             completion_tokens=told.completion_tokens if told else None,
             finish=self._finish,
+            backend=self._backend,
             fault=fault,
             message=message,
         )

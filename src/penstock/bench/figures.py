@@ -70,6 +70,7 @@ def summary(samples: Sequence[Sample], seconds: float, *, client_cpu: float = 0.
         answered=len(whole),
         faults=dict(Counter(sample.fault for sample in failed).most_common()),
         example=failed[0].message if failed else "",
+        backends=dict(Counter(sample.backend for sample in whole if sample.backend).most_common()),
         seconds=seconds,
         first_token=spread(value for sample in whole if (value := first_token(sample)) is not None),
         between_tokens=spread(gap / SECOND for gap in chain.from_iterable(sample.gaps for sample in whole)),

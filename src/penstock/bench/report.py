@@ -82,6 +82,14 @@ def busy(one: Summary) -> str:
     return f"the measuring process used {one.client_cpu:.0%} of a core, so its own delays are in these times"
 
 
+def mixed(one: Summary) -> str:
+    """A caution where a gateway sent its requests to more than one engine; else nothing."""
+    if len(one.backends) < 2:
+        return ""
+    told = ", ".join(f"{count} by {backend}" for backend, count in one.backends.items())
+    return f"its answers were given by more than one engine: {told}"
+
+
 def _cautions(a: Summary, b: Summary, names: tuple[str, str]) -> Iterator[str]:
     for name, side in zip(names, (a, b), strict=True):
         if side.faults:
@@ -91,7 +99,7 @@ def _cautions(a: Summary, b: Summary, names: tuple[str, str]) -> Iterator[str]:
             )
         if side.answered and side.completion_tokens is None:
             yield f"{name} does not tell how many tokens its answers have, so nothing is said per token"
-        if words := busy(side):
+        for words in filter(None, (busy(side), mixed(side))):
             yield f"{name}: {words}"
     if a.answered and b.answered and a.completion_tokens and b.completion_tokens:
         of_a, of_b = a.completion_tokens / a.answered, b.completion_tokens / b.answered
@@ -117,5 +125,6 @@ def _row(level: int, side: str, pair: int, sample: Sample, began: int) -> Row:
         prompt_tokens=sample.prompt_tokens,
         completion_tokens=sample.completion_tokens,
         finish=sample.finish,
+        backend=sample.backend,
         fault=sample.fault,
     )

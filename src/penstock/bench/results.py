@@ -49,6 +49,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Kind of error → how many."""
     example: str = ""
     """What the first error said."""
+    backends: dict[str, int] = {}
+    """Behind a Penstock: which of its engines gave how many of the answers."""
     seconds: float
     """How long its turns took together."""
     first_token: Spread | None
@@ -136,6 +138,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int | None
     completion_tokens: int | None
     finish: str
+    backend: str
     fault: str
 
 

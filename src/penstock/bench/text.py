@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from penstock.bench.endpoint import Endpoint
-from penstock.bench.report import busy
+from penstock.bench.report import busy, mixed
 from penstock.bench.results import Compared, Comparison, Conditions, Loaded, LoadTest, Spread
 from penstock.bench.words import NONE, ROWS, columns, errors, headline, lines, rate, seconds, share, spoken
 
@@ -103,7 +103,7 @@ def _load_notes(one: Loaded) -> Iterator[str]:
     told = one.summary
     if told.late and told.late.p99 > 0.01:
         yield f"requests were sent up to {seconds(told.late.highest)} after they were due (P99 {seconds(told.late.p99)})."
-    if words := busy(told):
+    for words in filter(None, (busy(told), mixed(told))):
         yield f"{words}."
     if told.example:
         yield f"the first error said: {told.example}"
