@@ -440,7 +440,7 @@ class Request:
         if attempt is not None and attempt.exchange is not None:
             attempt.drop()
         closing.keep(self, self._series(), status, outcome, error)
-        if self.copy is not None:
-            self.copy.ended(self, status, error)
         if self._slot or self._waiting_for is not None:
             self._release()
+        if self.copy is not None:
+            self.copy.ended(self, status, error)

@@ -120,22 +120,32 @@ class Shadows:
     def _begin(self, copy: Copy) -> None:
         if copy.over:
             return
+        try:
+            reason = self._send(copy)
+        except Exception:
+            # An error of ours: told as loudly as any, but it must not keep what the copy holds.
+            copy.drop("fault")
+            raise
+        if reason:
+            copy.drop(reason)
+
+    def _send(self, copy: Copy) -> str:
+        """Send the copy; else why not, by the word that a metric counts."""
         shadow, limit = self._aliases.get(copy.alias, (None, 0.0))
         if shadow is None:
-            copy.drop("reloaded")
-            return
-        reason = self._against(copy)
-        if not reason:
-            found = self._where(copy, shadow)
-            if isinstance(found, Where):
-                self._metrics.count("penstock_shadow_sent", copy.alias, found.backend.name)
-                copy.send(found, limit, asyncio.get_running_loop())
-                return
-            reason = found
-        copy.drop(reason)
+            return "reloaded"
+        if reason := self._against(copy):
+            return reason
+        found = self._where(copy, shadow)
+        if isinstance(found, str):
+            return found
+        copy.send(found, limit, asyncio.get_running_loop())
+        if not copy.over:
+            self._metrics.count("penstock_shadow_sent", copy.alias, found.backend.name)
+        return ""
 
     def _against(self, copy: Copy) -> str:
-        """What speaks against a copy of this request, by the word that a metric counts."""
+        """What speaks against a copy of this request."""
         if len(self._comparing) >= WAITING:
             return "memory"
         if len(copy.call.body) > LARGEST:
