@@ -13,6 +13,8 @@ _QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`")
 _DENIED: Final = re.compile(
     r"(?i)\b(?:not|no|never|none|nobody|cannot|neither|nor|without|wrong|false|untrue|only|slow(?:er)?|instead|myth|claim(?:s|ed)?)\b|n['’]t\b"
 )
+LONGEST: Final = 40
+"""Lines of one paragraph; what is longer is no prose."""
 _BEGINS = re.compile(r"\s*(?:[-*+] |\d+[.)] |#+ |\||>)")
 _END = re.compile(r"(?<=[.!?:;])\s+")
 
@@ -40,7 +42,7 @@ def _paragraphs(document: Document) -> Iterator[list[Evidence]]:
     """Lines that follow each other; a list's item, a table's row and a title stand alone."""
     part: list[Evidence] = []
     for line in document.lines:
-        if part and (line.line != part[-1].line + 1 or _BEGINS.match(line.text)):
+        if len(part) == LONGEST or (part and (line.line != part[-1].line + 1 or _BEGINS.match(line.text))):
             yield part
             part = []
         part.append(line)

@@ -109,11 +109,12 @@ def launches(material: Material) -> Iterator[Launch]:
         if engine.launch:
             yield engine.launch
     for command in commands(material):
-        found = launch(command.words, latest(command.known, command.settings))
+        found = _launched(command)
         if found and not found.serves:
             yield found
+    speaking = _files_about_vllm(material)
     for listed in material.flag_lists:
-        if _speaks_of_vllm(material, listed.words[0].at.file):
+        if listed.words[0].at.file in speaking:
             yield arguments("", listed.words, {}, listed.words[0].at)
 
 
@@ -131,16 +132,16 @@ def containers(material: Material) -> Iterator[Service]:
     yield from _run(material)
 
 
-def _speaks_of_vllm(material: Material, file: str) -> bool:
-    """A values file is vLLM's where its name, a key or a value says so."""
-    if "vllm" in file.lower():
-        return True
-    return any("vllm" in f"{value.path} {value.text}".lower() for value in material.values if value.at.file == file)
+def _files_about_vllm(material: Material) -> set[str]:
+    """Values files whose name, or one of whose keys or values, says so."""
+    return {
+        value.at.file for value in material.values if "vllm" in f"{value.at.file} {value.path} {value.text}".lower()
+    }
 
 
 def _run(material: Material) -> Iterator[Service]:
     for command in commands(material):
-        service = docker_run(command.words)
+        service = docker_run(command.words) if any("run" in word.text for word in command.words) else None
         if service:
             yield msgspec.structs.replace(service, settings=(*command.known, *command.settings, *service.settings))
 
@@ -181,8 +182,15 @@ def _nearest(found: Sequence[Named], file: str) -> Named | None:
     return beside[0] if beside else found[0] if len(found) == 1 else None
 
 
+def _launched(command: Command, *outer: Setting) -> Launch | None:
+    """The command as one of vLLM's, with what its script and `outer` set; most commands are not worth that work."""
+    if not any("vllm" in word.text for word in command.words):
+        return None
+    return launch(command.words, latest(outer, command.known, command.settings))
+
+
 def _serves(command: Command) -> bool:
-    found = launch(command.words, {})
+    found = _launched(command)
     return found is not None and found.serves
 
 
@@ -239,15 +247,15 @@ def _of_recipe(recipe: Recipe, script: Script | None) -> Engine | None:
 
 def _script_launch(script: Script, settings: tuple[Setting, ...]) -> Launch | None:
     for command in script.commands:
-        found = _serving(launch(command.words, latest(settings, command.known, command.settings)))
+        found = _serving(_launched(command, *settings))
         if found:
             return found
     return None
 
 
 def _of_command(command: Command) -> Engine | None:
+    found = _serving(_launched(command))
     settings = (*command.known, *command.settings)
-    found = _serving(launch(command.words, latest(settings)))
     return Engine(name="", kind="script", at=command.at, launch=found, settings=settings) if found else None
 
 

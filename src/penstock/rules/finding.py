@@ -11,16 +11,18 @@ from typing import Final
 import msgspec
 
 MASK: Final = "•••"
+KEPT: Final = 1000
+"""Characters of a line that are looked at."""
 LONGEST: Final = 200
 """Characters of a line that are shown."""
 
 _SECRETIVE = (
-    r"[\w.-]*(?:api[_-]?key|access[_-]?key|private[_-]?key|(?<!max_)(?<!max-)token(?!iz|_ids|s\b)|secret|passw(?:or)?d|passphrase"
-    r"|credentials?|(?<![a-z])key(?![a-z]))[\w.-]*(?<!_env)(?<!_file)(?<!_path)(?<!_name)(?<!-file)"
+    r"[\w.-]{0,64}?(?:api[_-]?key|access[_-]?key|private[_-]?key|(?<!max_)(?<!max-)token(?!iz|_ids|s\b)|secret|passw(?:or)?d|passphrase"
+    r"|credentials?|(?<![a-z])key(?![a-z]))[\w.-]{0,64}(?<!_env)(?<!_file)(?<!_path)(?<!_name)(?<!-file)"
 )
 """A name under which a secret stands."""
-_GIVEN = re.compile(rf"(?i)({_SECRETIVE}[\"']?\s*(?:=|:(?!//))\s*[\"']?)([^\s\"',}}\])]+)")
-_OPTION = re.compile(rf"(?i)(--{_SECRETIVE}[\"']?[\s,]+[\"']?)([^\s\"',}}\]):=-][^\s\"',}}\])]*)")
+_GIVEN = re.compile(rf"(?i)(?<![\w.-])({_SECRETIVE}[\"']?\s*(?:=|:(?!//))\s*[\"']?)([^\s\"',}}\])]+)")
+_OPTION = re.compile(rf"(?i)(?<![\w.-])(--{_SECRETIVE}[\"']?[\s,]+[\"']?)([^\s\"',}}\]):=-][^\s\"',}}\])]*)")
 _FORMS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{4,}"), rf"\1 {MASK}"),
     (re.compile(r"(?<![\w-])((?:sk|hf|gh[pousr]|glpat|xox[abp])[-_]|AKIA)[A-Za-z0-9_-]{8,}"), rf"\1{MASK}"),
@@ -65,8 +67,8 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 def evidence(file: str, line: int, text: str) -> Evidence:
-    """The only way evidence is made: one line, without secrets."""
-    return Evidence(file, line, masked(" ".join(text.split())))
+    """The only way evidence is made: the beginning of one line, without secrets."""
+    return Evidence(file, line, masked(" ".join(text[:KEPT].split())))
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

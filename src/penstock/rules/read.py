@@ -17,6 +17,8 @@ from penstock.rules.reading.yaml_tree import Node, documents
 
 Reader = Callable[[Text], Material]
 
+LONGEST: Final = 20_000
+"""Characters of a line that a person may have written."""
 _COMMENT = re.compile(r"(?:^|\s)#\s*(.*)")
 _TELLING = re.compile(r"(?i)vllm|openai|create_llm|retrieve|invoke")
 """What every Python file that some rule looks at mentions: the others need no parsing."""
@@ -62,8 +64,13 @@ _NAMES: Final = tuple(
 
 def read(name: str, text: str, kind: str = "") -> Material:
     """The material of one file; `Unreadable` where it is not what its name says."""
-    reader = _READERS.get(kind or kind_of(name))
-    return reader(Text(name, text)) if reader else Material()
+    kind = kind or kind_of(name)
+    reader = _READERS.get(kind)
+    if reader is None:
+        return Material()
+    if kind not in {"python", "document"} and max(map(len, text.splitlines()), default=0) > LONGEST:
+        raise Unreadable(f"{name}: a line of more than {LONGEST} characters")
+    return reader(Text(name, text))
 
 
 def _shell(text: Text) -> Material:

@@ -13,7 +13,7 @@ from penstock.rules.reading.shell import script, words
 from penstock.rules.reading.text import Text
 
 _INSTRUCTION = re.compile(r"\s*([A-Za-z]+)\s+(.*)", re.DOTALL)
-_PAIR = re.compile(r"""([A-Za-z_]\w*)=("(?:[^"\\]|\\.)*"|'[^']*'|[^\s]*)""")
+_PAIR = re.compile(r"""(?<!\w)([A-Za-z_]\w*)=("(?:[^"\\]|\\.)*"|'[^']*'|[^\s]*)""")
 
 
 class _Instruction(NamedTuple):

@@ -45,12 +45,11 @@ def _imported(nodes: Iterable[ast.AST]) -> dict[str, str]:
 
 def dotted(node: ast.AST) -> str:
     """`self.llm.invoke` of an expression that is names and attributes only; empty for any other."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        owner = dotted(node.value)
-        return f"{owner}.{node.attr}" if owner else ""
-    return ""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
 
 
 def meaning(node: ast.AST, names: dict[str, str]) -> str:

@@ -15,6 +15,10 @@ from penstock.rules.reading.text import Text
 OPERATORS: Final = (";;", "&&", "||", "|&", ";", "&", "|", "(", ")")
 REDIRECTS: Final = ("<<<", "<<-", "<<", "&>>", "&>", ">>", ">|", ">&", "<&", ">", "<")
 RESERVED: Final = frozenset({"if", "then", "elif", "else", "fi", "do", "done", "while", "until", "!", "{", "}", "time"})
+MOST: Final = 20_000
+"""Commands of one script that are read."""
+REMEMBERED: Final = 200
+"""Assignments before a command that count for it."""
 DECLARERS: Final = frozenset({"export", "declare", "local", "readonly", "typeset"})
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_]\w*)\+?=(.*)", re.DOTALL)
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)([A-Za-z_]\w*)\1")
@@ -44,15 +48,19 @@ def words(text: Text) -> tuple[Word, ...]:
 def _commands(text: Text) -> tuple[tuple[Command, ...], tuple[Setting, ...]]:
     commands: list[Command] = []
     settings: list[Setting] = []
+    known: tuple[Setting, ...] = ()
     for tokens in _statements(_tokens(text)):
-        command = _command(text, tokens, tuple(settings))
+        command = _command(text, tokens, known)
         assigned = command.settings
         if command.words and command.words[0].text in DECLARERS:
             assigned = tuple(_assignments(command.words[1:]))
         if not command.words or command.words[0].text in DECLARERS:
             settings += assigned
+            known = tuple(settings[-REMEMBERED:])
         else:
             commands.append(command)
+        if len(commands) == MOST:
+            break
     return tuple(commands), tuple(settings)
 
 
