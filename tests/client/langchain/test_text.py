@@ -9,12 +9,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models import BaseLLM
 from langchain_core.load import dumps, load
 from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import PromptTemplate
+from langchain_core.runnables import ConfigurableField
 from pydantic import BaseModel, SecretStr, ValidationError
 from tests.client.conftest import Ways
 from tests.fakes.ollama import OllamaDouble
@@ -24,7 +26,7 @@ from penstock import client, environment
 from penstock.client import plain
 from penstock.client.failures import ConnectFailed, ModelNotServed
 from penstock.client.langchain import OllamaClient, VLLMClient
-from penstock.errors import BadRequest, BrokenAnswer, ConfigError
+from penstock.errors import BadRequest, BrokenAnswer, ConfigError, EngineRefused
 from penstock.faults.engine import Engine
 from penstock.faults.script import Script
 
@@ -464,3 +466,49 @@ async def test_one_client_serves_many_threads(scripted_engine: Engine) -> None:
     answers = await asyncio.gather(*(asyncio.to_thread(asked, thread) for thread in range(16)))
     assert answers == [[f"thread {thread} call {number}" for number in range(10)] for thread in range(16)]
     await llm.aclose()
+
+
+@pytest.mark.parametrize("way", ["generate", "agenerate"])
+async def test_several_prompts_are_asked_together(scripted_engine: Engine, way: str) -> None:
+    llm = made(scripted_engine, retry_attempts=1)
+
+    async def generate() -> list[str]:
+        prompts = ["one", "two", "three"]
+        if way == "agenerate":
+            result = await llm.agenerate(prompts)
+        else:
+            result = await in_thread(lambda: llm.generate(prompts))
+        return [generations[0].text for generations in result.generations]
+
+    gate = scripted_engine.hold(before=0)
+    running = asyncio.ensure_future(generate())
+    await scripted_engine.until(lambda: scripted_engine.running == 3, "three requests at once")
+    gate.open()
+    assert await running == ["one", "two", "three"]
+    scripted_engine.gates.clear()
+    scripted_engine.next.append(Script(status=500))
+    with pytest.raises(EngineRefused, match="500"):
+        await generate()
+    await llm.aclose()
+
+
+async def test_fields_chosen_at_the_call(scripted_engine: Engine) -> None:
+    """LangChain's `configurable_fields`: another client for each choice, whose connections close with it."""
+    llm = made(scripted_engine)
+    chosen = llm.configurable_fields(temperature=ConfigurableField(id="warmth"))
+    assert await chosen.with_config(configurable={"warmth": 0.25}).ainvoke(HELLO) == HELLO
+    assert body(scripted_engine)["temperature"] == 0.25
+    assert await chosen.ainvoke(HELLO) == HELLO
+    assert body(scripted_engine)["temperature"] == 0.0
+    await llm.aclose()
+
+
+async def test_langchains_cache(scripted_engine: Engine) -> None:
+    """H11: what was asked of one model is not the answer of another."""
+    cache = InMemoryCache()
+    warm, cold = (made(scripted_engine, cache=cache, temperature=temperature) for temperature in (0.5, 0.0))
+    for llm in (warm, cold, warm, cold):
+        assert await llm.ainvoke(HELLO) == HELLO
+    assert len(scripted_engine.requests) == 2
+    await warm.aclose()
+    await cold.aclose()
