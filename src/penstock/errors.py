@@ -154,6 +154,10 @@ class EngineFault(PenstockError):
         """The message as the log has it."""
         return f"{self.message} ({self.where})" if self.where else self.message
 
+    def of(self, backend: str) -> Self:
+        """The same as a caller is told, who knows a backend by its name."""
+        return type(self)(f"{backend}: {self.message}", hint=self.hint, retry_after=self.retry_after)
+
     def at(self, where: str) -> Self:
         """The same with its address."""
         self.where = where

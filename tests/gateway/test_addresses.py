@@ -46,6 +46,9 @@ async def test_no_answer_names_the_address_of_an_engine(gateway: StartGateway, s
         await ask(path)
     said += [(await once(one.url, path)).body for path in ("/ready", "/health", "/stats", "/metrics")]
     assert sum(b"gpu: " in body for body in said) > len(PATHS)
+    broken = [body for body in said if b"in the middle of its answer" in body and b"data: " in body]
+    assert broken
+    assert all(b"gpu: it went away in the middle of its answer" in body for body in broken)
     assert not [body for body in said if port.encode() in body or b"127.0.0.1" in body]
     # The log has all of it once the gateway has ended.
     assert await one.stop() == 0

@@ -333,7 +333,7 @@ class Request:
             if answer.counts_against(fault) and not ours:
                 backend.failed(time.monotonic())
             if attempt.begun:
-                self._break_stream(attempt, fault)
+                self._break_stream(attempt, fault, ours=ours)
                 return
             attempt.drop()
         self._release(wake=False)
@@ -351,10 +351,10 @@ class Request:
         if made and self.attempt is not None:
             self.line.answers.put(self.caller.tenant, made, self.attempt.way.backend.name)
 
-    def _break_stream(self, attempt: Attempt, fault: EngineFault) -> None:
+    def _break_stream(self, attempt: Attempt, fault: EngineFault, *, ours: bool) -> None:
         backend = attempt.way.backend
         if attempt.reader is not None and self.client is not None:
-            self.client.end(attempt.reader.fault(fault))
+            self.client.end(attempt.reader.fault(fault if ours else fault.of(backend.name)))
         self.line.metrics.count("penstock_streams_broken", self.alias_name, backend.name, fault.reason)
         log.warning(
             "%s failed: %s; the stream ended in an error", backend.kind.label, fault.logged, request=self.id.decode()

@@ -50,7 +50,7 @@ class ResponseRoutes:
         try:
             response = await _unless_left(request, answer.ask(request.method, request.url.path + query, request.scope))
         except EngineFault as fault:
-            raise type(fault)(f"{backend.name}: {fault.message}", hint="The gateway's log has the details.") from None
+            raise fault.of(backend.name) from None
         finally:
             # A stream goes on behind our back, and ends what it took itself.
             if not answer.streaming:
@@ -143,7 +143,7 @@ class _Answer(Listener):
             yield reader.close()
         except EngineFault as fault:
             log.warning("%s failed: %s; the stream ended in an error", self._backend.kind.label, fault.logged)
-            yield fault.before + reader.fault(fault)
+            yield fault.before + reader.fault(fault.of(self._backend.name))
         finally:
             await self.stop()
 
