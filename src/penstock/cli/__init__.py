@@ -11,6 +11,7 @@ import sys
 import typer
 
 from penstock.cli.agreement import agreement
+from penstock.cli.answers import answers
 from penstock.cli.bench import bench
 from penstock.cli.canary import canary, rollback
 from penstock.cli.chat import chat
@@ -53,6 +54,7 @@ app.command("rollback", rich_help_panel=MOVE)(rollback)
 app.command("explain-config", rich_help_panel=LOOK)(explain_config)
 app.command("doctor", rich_help_panel=LOOK)(doctor)
 app.command("version", rich_help_panel=LOOK)(version)
+app.command("answers", rich_help_panel=MEASURE)(answers)
 app.command("agreement", rich_help_panel=MEASURE)(agreement)
 app.command("compare", rich_help_panel=MEASURE)(compare)
 app.command("bench", rich_help_panel=MEASURE)(bench)
