@@ -77,7 +77,7 @@ async def test_stop_with_a_reason(gateway: StartGateway, engines: tuple[Engine, 
     explained = await penstock(one, "explain-config")
     assert "note: alias m: a canary to new:m runs, at 5 %" in explained.err
     stopped = await penstock(one, "canary", "stop", "m", "--reason", "[red]lunch", "--json")
-    assert stopped.data == {"alias": "m", "file": ["old:m"], "override": None, "canary": None}
+    assert stopped.data == {"alias": "m", "file": ["old:m"], "override": None, "canary": None, "unwritten": False}
     shown = await penstock(one, "canary", "status")
     assert shown.out.startswith("Nothing is switched: every alias goes where the file says.\n")
     assert "[red]lunch" in shown.out

@@ -105,6 +105,18 @@ async def many(url: str, count: int, *headers: str, begin: int = 0, **fields: ob
     return found
 
 
+async def figure(gateway: Gateway, line: str) -> float:
+    """One line of /metrics; 0 where it is not there."""
+    text = (await once(gateway.url, "/metrics")).body.decode()
+    return sum(float(one.split()[-1]) for one in text.splitlines() if one.startswith(line))
+
+
+async def until_workers(gateway: Gateway, count: int) -> None:
+    """The first worker announces itself; the others may still be starting."""
+    while await figure(gateway, "penstock_workers") != count:
+        await gateway.until("/livez", lambda _: True)
+
+
 class Traffic:
     """Requests without end, until the block does."""
 

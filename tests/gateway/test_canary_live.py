@@ -16,7 +16,7 @@ import yaml
 from tests.fakes.gateway import Gateway, StartGateway
 from tests.fakes.ollama import OllamaDouble
 from tests.fakes.raw import once
-from tests.gateway.canaries import Traffic, admin, config, happened, many, start, talk, until
+from tests.gateway.canaries import Traffic, admin, config, figure, happened, many, start, talk, until, until_workers
 from tests.gateway.test_life import free_port
 
 from penstock.faults.engine import Engine
@@ -35,12 +35,6 @@ async def old() -> AsyncIterator[Engine]:
 async def new() -> AsyncIterator[Engine]:
     async with Engine(["m"]) as engine:
         yield engine
-
-
-async def figure(gateway: Gateway, line: str) -> float:
-    """One line of /metrics; 0 where it is not there."""
-    text = (await once(gateway.url, "/metrics")).body.decode()
-    return sum(float(one.split()[-1]) for one in text.splitlines() if one.startswith(line))
 
 
 async def test_a_share_goes_to_the_canary_and_a_conversation_stays(
@@ -241,12 +235,6 @@ async def started_again(gateway: Gateway, before: int) -> None:
                 if (await admin(gateway, "/status", worker=1)).data["pid"] != before:
                     return
             await asyncio.sleep(0.05)
-
-
-async def until_workers(gateway: Gateway, count: int) -> None:
-    """The first worker announces itself; the others may still be starting."""
-    while await figure(gateway, "penstock_workers") != count:
-        await gateway.until("/livez", lambda _: True)
 
 
 async def test_a_reload_goes_on_with_it_and_ends_it_when_its_backend_is_gone(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 import yaml
@@ -17,12 +20,13 @@ from tests.cli.console import SCRIPT, clean
 from tests.fakes.gateway import StartGateway
 from tests.fakes.ollama import OllamaDouble
 from tests.fakes.raw import Raw, once
-from tests.gateway.canaries import admin, config, start, talk
+from tests.gateway.canaries import admin, config, happened, start, talk, until, until_workers
 from tests.gateway.test_life import BODY, asking, errors_to, free_port, port_of, start_beside
 
 from penstock.faults.condition import Model
 from penstock.faults.engine import Engine
 from penstock.faults.script import Script
+from penstock.state.switch import Switch
 
 pytestmark = pytest.mark.asyncio
 
@@ -126,6 +130,25 @@ async def test_use_vllm_false_brings_ollama_back_within_a_minute(
     assert took < AGREED
     assert streamed.events[-1] == b"data: [DONE]"
     assert [asker.lost for asker in askers] == [[] for _ in askers]
+
+
+async def test_going_back_does_not_wait_for_the_disk(gateway: StartGateway, old: Engine, new: Engine) -> None:
+    """S1.40: where the state cannot be written, all workers obey all the same, and it is written as soon as it can be."""
+    one = await gateway(config(old, new, workers=2, listen=[f"127.0.0.1:{free_port()}"]))
+    await until_workers(one, 2)
+    await start(one, steps=[100])
+    state = yaml.safe_load(one.config.read_text())["state"].removeprefix("sqlite:///")
+    with contextlib.closing(sqlite3.connect(state, isolation_level=None)) as raw:
+        raw.execute("ALTER TABLE events RENAME TO gone")
+        told = await admin(one, "/rollback", {"alias": "m"})
+        assert (told.status, told.data["unwritten"]) == (200, True)
+        for number in range(20):
+            assert (await talk(one.url, number)).header("x-penstock-backend") == "old"
+        assert "obeyed, but not written" in one.log
+        raw.execute("ALTER TABLE gone RENAME TO events")
+        await until(one, lambda told: happened(told, "rollback"))
+        ((body,),) = raw.execute("SELECT body FROM switches")
+    assert Switch(alias="m", revision=2) == msgspec.json.decode(body, type=Switch)
 
 
 async def test_a_takeover_goes_on_with_what_was_switched(

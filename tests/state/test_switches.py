@@ -12,7 +12,7 @@ from penstock.config import Target
 from penstock.state import switches
 from penstock.state.glance import has_rows
 from penstock.state.store import Store
-from penstock.state.switch import Canary, Event, Switch
+from penstock.state.switch import Canary, Changed, Event, Switch
 
 TARGET = Target(backends=("gpu",), model="big")
 CANARY = Canary(id="c1", target=TARGET, steps=(5.0, 50.0), since=10.0, every=60.0, services=("rag",))
@@ -40,7 +40,7 @@ def test_what_was_decided_on_an_older_revision_is_refused_with_its_event(store: 
     first = switches.change(store, Switch(alias="m", canary=CANARY), event())
     second = switches.change(store, msgspec.structs.replace(first, override=TARGET, canary=None), event("x"))
     for late in (first, Switch(alias="m")):
-        with pytest.raises(switches.Changed, match="changed by somebody else"):
+        with pytest.raises(Changed, match="changed by somebody else"):
             switches.change(store, late, event("canary step"))
     assert switches.read(store) == {"m": second}
     assert [one.what for one in switches.events(store)] == ["x", "canary start"]

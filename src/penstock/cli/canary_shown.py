@@ -56,6 +56,7 @@ class _Override(msgspec.Struct, frozen=True):
 
 class _Switch(msgspec.Struct, frozen=True):
     alias: str
+    unwritten: bool = False
     file: list[str] = []
     canary: _Canary | None = None
     override: _Override | None = None
@@ -107,6 +108,10 @@ def _one(switch: _Switch) -> None:
         _canary(lead, switch.canary)
     elif switch.override is None:
         out.print(Text.assemble(lead, f"  goes where the file says: {', then '.join(switch.file) or 'nowhere'}"))
+    if switch.unwritten:
+        out.print(
+            Text("  the state cannot be written: a restart would forget this. The gateway's log says why.", "yellow")
+        )
 
 
 def _canary(lead: Text, canary: _Canary) -> None:

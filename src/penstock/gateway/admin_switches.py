@@ -67,6 +67,7 @@ class Switches:
         return [
             Route("/switches", _told(self._status), methods=["GET"]),
             Route("/switches/again", _told(self._again), methods=["POST"]),
+            Route("/switches/hold", _told(self._hold), methods=["POST"]),
             Route("/switches/ended", _told(self._ended), methods=["POST"]),
             Route("/canary/start", _told(self._start), methods=["POST"]),
             Route("/canary/stop", _told(self._stop), methods=["POST"]),
@@ -92,8 +93,12 @@ class Switches:
 
     async def _again(self, request: Request) -> Response:
         del request
-        await self._board.again()
+        await self._board.again(told=True)
         return JSONResponse({"switched": [name for name, one in self._board.switches.items() if not one.plain]})
+
+    async def _hold(self, request: Request) -> Response:
+        self._board.hold(await _asked(request, Switch))
+        return JSONResponse({})
 
     async def _ended(self, request: Request) -> Response:
         del request
@@ -103,7 +108,9 @@ class Switches:
         named = request.query_params.get("alias", "")
         alias = alias_named(self._board.line.config, named) if named and named not in self._board.switches else named
         events = await self._board.events(alias, EVENTS)
-        shown = [one for one in self._board.switches.values() if not one.plain and alias in {"", one.alias}]
+        board = self._board
+        switched = [one for one in board.switches.values() if not one.plain or one.alias in board.owed]
+        shown = [one for one in switched if alias in {"", one.alias}]
         return JSONResponse(
             {"switched": [self._view(one) for one in shown], "events": [msgspec.to_builtins(one) for one in events]}
         )
@@ -120,6 +127,7 @@ class Switches:
             "file": [spelled(one) for one in config.aliases[switch.alias].targets] if known else [],
             "override": None,
             "canary": None,
+            "unwritten": switch.alias in self._board.owed,
         }
         if override is not None:
             problem = unusable(config, override) if known else "the alias is not configured"
@@ -143,7 +151,7 @@ def _told(handler: Handler) -> Handler:
     return tell
 
 
-Order = TypeVar("Order", Start, _Named)
+Order = TypeVar("Order", Start, _Named, Switch)
 
 
 async def _asked(request: Request, kind: type[Order]) -> Order:

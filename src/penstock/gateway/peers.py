@@ -32,11 +32,11 @@ class Peers:
         found = await asyncio.gather(*(_snapshot(path) for path in self.paths))
         return [one for one in found if one is not None]
 
-    async def post(self, path: str, route: str) -> bytes | None:
+    async def post(self, path: str, route: str, body: bytes = b"") -> bytes | None:
         """What one of them answers; None where it does not in time."""
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             async with asyncio.timeout(TIMEOUT):
-                return await ask(path, "POST", route)
+                return await ask(path, "POST", route, body)
         return None
 
 
@@ -47,15 +47,16 @@ async def _snapshot(path: str) -> Snapshot | None:
     return None
 
 
-async def ask(path: str, method: str, route: str) -> bytes:
+async def ask(path: str, method: str, route: str, body: bytes = b"") -> bytes:
     """One request over a Unix socket, its answer's body; raises OSError when nobody listens there."""
     reader, writer = await asyncio.open_unix_connection(path, limit=LIMIT)
     try:
-        writer.write(f"{method} {route} HTTP/1.1\r\nhost: penstock\r\nconnection: close\r\n\r\n".encode())
+        length = f"content-length: {len(body)}\r\n" if body else ""
+        head = f"{method} {route} HTTP/1.1\r\nhost: penstock\r\n{length}connection: close\r\n\r\n"
+        writer.write(head.encode() + body)
         await writer.drain()
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = _content_length(head)
-        return await reader.readexactly(length)
+        answered = await reader.readuntil(b"\r\n\r\n")
+        return await reader.readexactly(_content_length(answered))
     finally:
         writer.close()
 

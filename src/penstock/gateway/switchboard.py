@@ -3,11 +3,15 @@
 Every worker obeys. An order may come to any of them: it writes the state, then obeys, then tells the others to look. A
 change that was decided on something older than the state is refused by the state. Who decides about steps and stops of a
 running canary is watch.py, in the first worker.
+
+What leads back to the old path does not wait for a disk: a stop or a rollback is obeyed first, and where the state cannot
+be written it holds in memory and is written later.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -26,7 +30,7 @@ from penstock.gateway.split import Side, Sides
 from penstock.gateway.warm import cold
 from penstock.gateway.watch import Watch
 from penstock.state.glance import has_rows
-from penstock.state.switch import Event, Switch
+from penstock.state.switch import Changed, Event, Switch
 
 log = structlog.stdlib.get_logger("penstock.switch")
 
@@ -34,6 +38,8 @@ AGAIN = 0.5
 """Seconds after which a worker that did not hear of a change is told again."""
 TELL_FOR = 30.0
 """Seconds for which it is; a new worker reads the state itself."""
+LATER = 2.0
+"""Seconds until the next attempt to write what could not be written."""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -55,6 +61,11 @@ class Switchboard:
         self._sides: dict[str, Sides] = {}
         self._changing = asyncio.Lock()
         self._telling: asyncio.Task[None] | None = None
+        self.owed: dict[str, tuple[Switch, Event]] = {}
+        """What is obeyed here and could not be written yet."""
+        self._held: dict[str, Switch] = {}
+        """What another worker could not write yet."""
+        self._writing: asyncio.Task[None] | None = None
         self.watch = Watch(self) if leads else None
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -69,15 +80,22 @@ class Switchboard:
         """Stop watching and telling."""
         if self.watch is not None:
             await self.watch.stop()
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.gather(self._telling, return_exceptions=True)
+        for task in (self._telling, self._writing):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
-    async def again(self) -> None:
-        """Read the state and obey it; where that is impossible, go on as before and say so."""
+    async def again(self, *, told: bool = False) -> None:
+        """Read the state and obey it; where that is impossible, go on as before and say so.
+
+        `told`: another worker has written it, so nothing is held for it any more.
+        """
+        if told:
+            self._held.clear()
         async with self._changing:
             try:
-                self._obey(await asyncio.to_thread(self._read))
+                unwritten = {alias: switch for alias, (switch, _) in self.owed.items()}
+                self._obey({**await asyncio.to_thread(self._read), **self._held, **unwritten})
             except ConfigError as error:
                 log.warning("what was switched cannot be read, the paths stay as they are", problem=error.sentence())
 
@@ -126,7 +144,7 @@ class Switchboard:
 
     async def stop(self, alias: str, who: str, reason: str) -> Switch:
         """End a canary."""
-        return await self.order(alias, lambda before: orders.stop(before, who=who, reason=reason))
+        return await self.back(alias, lambda before: orders.stop(before, who=who, reason=reason))
 
     async def promote(self, alias: str, who: str) -> Switch:
         """Put the canary's target first."""
@@ -134,7 +152,7 @@ class Switchboard:
 
     async def rollback(self, alias: str, who: str) -> Switch:
         """Back to what the file says."""
-        return await self.order(alias, lambda before: orders.rollback(before, who=who))
+        return await self.back(alias, lambda before: orders.rollback(before, who=who))
 
     async def order(self, named: str, decide: Callable[[Switch], orders.Outcome]) -> Switch:
         """Decide on what the state says now, write it, obey it, tell the others."""
@@ -149,6 +167,46 @@ class Switchboard:
         self._note(event)
         await self._spread()
         return kept
+
+    async def back(self, named: str, decide: Callable[[Switch], orders.Outcome]) -> Switch:
+        """The same for what leads back: obeyed before it is written, and also where it cannot be."""
+        alias = self._named(named)
+        after, event = decide(self.switches.get(alias, Switch(alias=alias)))
+        self._obey({**self.switches, alias: after})
+        try:
+            return await self.order(alias, decide)
+        except Changed:
+            raise
+        except ConfigError as error:
+            log.warning("obeyed, but not written: a restart would forget it", alias=alias, problem=error.sentence())
+            self._note(event)
+            await self._owe(after, event)
+            return after
+
+    async def _owe(self, after: Switch, event: Event) -> None:
+        self.owed[after.alias] = (after, event)
+        order = msgspec.json.encode(after)
+        await asyncio.gather(*(self.peers.post(path, "/switches/hold", order) for path in self.peers.paths))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_owed(), name="write switches")
+
+    async def _write_owed(self) -> None:
+        while self.owed:
+            await asyncio.sleep(LATER)
+            for alias, (after, event) in list(self.owed.items()):
+                with contextlib.suppress(ConfigError):
+                    before = (await asyncio.to_thread(self._read)).get(alias, Switch(alias=alias))
+                    after = msgspec.structs.replace(after, revision=before.revision)  # noqa: PLW2901 - the same, on top
+                    await asyncio.to_thread(self._write, after, event)
+                    del self.owed[alias]
+            if not self.owed:
+                await self.again()
+                await self._spread()
+
+    def hold(self, switch: Switch) -> None:
+        """Obey what another worker could not write."""
+        self._held[switch.alias] = switch
+        self._obey({**self.switches, switch.alias: switch})
 
     def _named(self, name: str) -> str:
         # An alias that the file has no more may still be rolled back.

@@ -124,12 +124,12 @@ class Watch:
 
     async def _decide(self, switch: Switch, canary: Canary, window: Window) -> None:
         """An order that rests on this switch; where it is another one by now, the state refuses it."""
-        order, gateway = self._board.order, "gateway"
-        gone = next((why for _, why in dead(self._board.line.config, {switch.alias: switch})), "")
+        board, order, gateway = self._board, self._board.order, "gateway"
+        gone = next((why for _, why in dead(board.line.config, {switch.alias: switch})), "")
         now = time.monotonic()
         why = gone or window.verdict(now)
         if why:
-            await order(switch.alias, lambda _: orders.stop(switch, who=gateway, reason=why))
+            await board.back(switch.alias, lambda _: orders.stop(switch, who=gateway, reason=why))
             return
         seen, held = self._seen(window, canary, now)
         if not canary.every or held < canary.every or seen < canary.rules.min_requests:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock.config import Target
+from penstock.errors import ConfigError
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,3 +85,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time."""
     id: str = ""
     """Sorts by time; given when it is written."""
+
+
+class Changed(ConfigError):
+    """Somebody else changed this alias' path since it was read."""

@@ -12,13 +12,8 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Connection, text
 
-from penstock.errors import ConfigError
 from penstock.state.store import Store
-from penstock.state.switch import Event, Switch
-
-
-class Changed(ConfigError):
-    """Somebody else changed this alias' path since it was read."""
+from penstock.state.switch import Changed, Event, Switch
 
 
 def read(store: Store) -> dict[str, Switch]:
