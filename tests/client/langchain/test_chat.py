@@ -250,6 +250,10 @@ async def test_log_probabilities(ways: Ways, scripted_engine: Engine) -> None:
     assert [entry["token"] for entry in whole.response_metadata["logprobs"]] == ["hello", " wide", " world"]
     assert (body(scripted_engine)["logprobs"], body(scripted_engine)["top_logprobs"]) == (True, 2)
     await ways.ask(llm, HELLO, logprobs=False)
+    assert "logprobs" not in body(scripted_engine)
+    llm.top_logprobs = 3
+    await ways.ask(llm, HELLO)
+    assert body(scripted_engine)["top_logprobs"] == 3
     with pytest.warns(UserWarning, match="Setting `logprobs=True`"):
         assert ChatVLLM(model="m", top_logprobs=1).logprobs is True
     with pytest.raises(ValueError, match="explicitly `False`"):
@@ -339,3 +343,11 @@ async def test_ollama_counts_no_tokens_and_says_so(ollama_double: OllamaDouble) 
         model="llama3.2", base_url=ollama_double.url, custom_get_token_ids=lambda text: [1] * len(text)
     )
     assert own.get_num_tokens("abc") == 3
+
+
+async def test_a_call_takes_back_what_the_client_was_made_with(ways: Ways, scripted_engine: Engine) -> None:
+    llm = made(scripted_engine, format="json", reasoning=True)
+    await ways.ask(llm, HELLO, format=None, reasoning=None)
+    assert not {"response_format", "chat_template_kwargs"} & set(body(scripted_engine))
+    await ways.ask(llm, HELLO)
+    assert {"response_format", "chat_template_kwargs"} <= set(body(scripted_engine))

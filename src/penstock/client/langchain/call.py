@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from langchain_core.callbacks import (
     AsyncCallbackHandler,
     AsyncCallbackManagerForLLMRun,
@@ -21,6 +22,9 @@ RunManager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
 _DEAF = {BaseCallbackHandler.on_llm_new_token, AsyncCallbackHandler.on_llm_new_token}
 _NOT_SENT = ("stream", "stream_usage", "strict")
 """What callers of other clients pass: the way of asking decides about a stream, and usage always comes."""
+
+_TAKEN_BACK = {"logprobs": "logprobs", "format": "format", "reasoning": "thinking", "keep_alive": "keep_alive"}
+"""Arguments of a call that undo the client's own with None, and their fields of an Ask."""
 
 
 def asked(default: Ask, own_stop: Sequence[str] | None, stop: Sequence[str] | None, given: Mapping[str, Any]) -> Ask:
@@ -38,6 +42,9 @@ def asked(default: Ask, own_stop: Sequence[str] | None, stop: Sequence[str] | No
             values["format"] = _format(wanted)
     if "logprobs" in values or "top_logprobs" in values:
         values["logprobs"] = alternatives(values.pop("logprobs", None), values.pop("top_logprobs", None))
+    taken_back = {_TAKEN_BACK[name]: None for name in _TAKEN_BACK if name in values and values[name] is None}
+    if taken_back:
+        default = msgspec.structs.replace(default, **taken_back)
     if "parallel_tool_calls" in values:
         parallel = {"parallel_tool_calls": values.pop("parallel_tool_calls")}
         values["extra_body"] = {**default.extra, **(values.get("extra_body") or {}), **parallel}

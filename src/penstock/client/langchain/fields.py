@@ -231,7 +231,7 @@ class EngineFields(BaseModel):
 
 
 _ASKED = frozenset({*SPELLINGS, "reasoning", "keep_alive", "extra_body", "format", "raw"})
-_PREPARED = frozenset(EngineFields.model_fields) | {"format", "raw"}
+_PREPARED = frozenset(EngineFields.model_fields) | {"format", "raw", "logprobs", "top_logprobs"}
 
 
 class _Network(msgspec.Struct, frozen=True):
