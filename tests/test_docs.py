@@ -99,7 +99,7 @@ def test_every_model_route_is_documented() -> None:
 CONFIGURATIONS = [
     pytest.param(block, id=f"{page}-{number}")
     for page in PAGES
-    for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL))
+    for number, block in enumerate(re.findall(r"^```yaml[^\n]*\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL))
     if isinstance(told := yaml.safe_load(block), dict) and {"backends", "aliases"} <= told.keys()
 ]
 

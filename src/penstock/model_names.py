@@ -15,6 +15,8 @@ TAGS: dict[str, tuple[str, ...]] = {
     "meta-llama/Llama-3.2-3B-Instruct": ("llama3.2:3b", "llama3.2"),
     "meta-llama/Llama-3.3-70B-Instruct": ("llama3.3:70b", "llama3.3"),
     "mistralai/Mistral-7B-Instruct-v0.3": ("mistral:7b", "mistral"),
+    "HuggingFaceH4/zephyr-7b-beta": ("zephyr:7b", "zephyr"),
+    "codellama/CodeLlama-7b-Instruct-hf": ("codellama:7b-instruct", "codellama:7b", "codellama"),
     "microsoft/Phi-3.5-mini-instruct": ("phi3.5:3.8b", "phi3.5"),
     "openai/gpt-oss-20b": ("gpt-oss:20b", "gpt-oss"),
     "openai/gpt-oss-120b": ("gpt-oss:120b",),

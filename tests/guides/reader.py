@@ -36,6 +36,7 @@ class Reader:
         self._put_down = folder.parent / f"{folder.name}.environment"
         self._environment = clean(
             {
+                "PWD": str(folder),
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
                 "READERS_ENVIRONMENT": str(self._put_down),
                 "PYTHONPATH": str(ROOT),
@@ -57,10 +58,10 @@ class Reader:
 
     def follow(self, block: Block) -> None:
         """Do what the guide says; AssertionError with the place in the guide where that fails."""
-        if block.fate == "gpu" or block.by:
-            return
         if block.file:
-            (self.folder / block.file).write_text(self._here(block.text), encoding="utf-8")
+            Path(self._environment["PWD"], block.file).write_text(self._here(block.text), encoding="utf-8")
+        elif block.fate == "gpu" or block.by:
+            return
         elif block.language == "text":
             self._compare(block)
         elif block.fate in {"serve", "takeover"}:
@@ -80,7 +81,7 @@ class Reader:
         with self._log.open("w+b") as log:
             process = subprocess.Popen(
                 command,
-                cwd=self.folder,
+                cwd=self._environment["PWD"],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -101,8 +102,8 @@ class Reader:
             self._end(former)
         with name.open("wb") as log:
             self._serving = subprocess.Popen(
-                ["bash", "-c", f"{SHELL}exec {self._here(block.text).strip()}"],
-                cwd=self.folder,
+                ["bash", "-c", f"{SHELL}exec env {self._here(block.text).strip()}"],  # noqa: S607 - bash of whoever tests
+                cwd=self._environment["PWD"],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
