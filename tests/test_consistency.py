@@ -121,7 +121,7 @@ def test_a_shadow_leads_somewhere() -> None:
 def test_notes_on_shadows() -> None:
     assert list(notes_of(shadowed("spare"), {})) == []
     assert list(notes_of(shadowed("gpu", model="other"), {})) == [
-        "backend spare is in no alias' targets: it is never asked"
+        "backend spare is in no alias' targets: only a canary would ask it"
     ]
     assert any("compared with themselves" in note for note in notes_of(shadowed("gpu"), {}))
 

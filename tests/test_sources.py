@@ -207,7 +207,7 @@ def test_a_key_without_its_environment_variable_is_noted(written: Write) -> None
         """
     assert load(written(text), {}).notes == (
         "backend a: EXAMPLE_KEY is not set in the environment, so no key is sent to it",
-        "backend b is in no alias' targets: it is never asked",
+        "backend b is in no alias' targets: only a canary would ask it",
     )
     assert len(load(written(text), {"EXAMPLE_KEY": "x"}).notes) == 1
 

@@ -38,7 +38,7 @@ def notes_of(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
     used = {one for alias in config.aliases.values() for _, group in _groups(alias) for one in group.backends}
     for name, backend in config.backends.items():
         if name not in used:
-            yield f"backend {name} is in no alias' targets: it is never asked"
+            yield f"backend {name} is in no alias' targets: only a canary would ask it"
         elif backend.key_env and not environ.get(backend.key_env):
             yield f"backend {name}: {backend.key_env} is not set in the environment, so no key is sent to it"
     for name, alias in config.aliases.items():
