@@ -85,6 +85,26 @@ def test_the_documents_names() -> None:
     assert all(getattr(tactical, name) is not None for name in tactical.__all__)
 
 
+async def test_the_documents_names_without_langchain(guided: Gateway) -> None:
+    """S1.5: the same names where LangChain is not installed; the example's calls work all the same."""
+    code = (
+        "import sys; sys.modules['langchain_core'] = None\n"
+        "from penstock.compat.tactical import OllamaLLM, VLLMClient, create_llm, get_llm_type, load_config\n"
+        f"llm = VLLMClient(model={HUB!r}, temperature=0.0)\n"
+        "print(type(llm).__module__, get_llm_type(llm))\n"
+        "print(llm.invoke('What is RAG?'))\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-c", code),
+        env={**os.environ, "VLLM_HOST": guided.url},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 40)
+    told, answer = out.decode().split("\n", 1)
+    assert told == "penstock.client.plain vllm"
+    assert answer.strip()
+
+
 def test_only_import_lines_change() -> None:
     """S1.1, S1.9: the whole diff of an application."""
     assert diff(app(), edited(app(), used(app()))) == [
