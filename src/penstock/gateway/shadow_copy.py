@@ -94,7 +94,7 @@ class Copy(Listener):
         except (BadRequest, Unsupported):
             self.drop("unsupported")
             return
-        if not self._hold(len(outgoing.body)):
+        if not self._hold(len(self.call.body) + len(outgoing.body)):
             return
         now = time.monotonic_ns()
         self._timing = Timing(now, now)

@@ -87,12 +87,15 @@ class Alias:
         old = counts_in(self.before, f"penstock_shadow_{name}_total", alias=self.name)
         return {labels[0]: value - old.get(labels, 0) for labels, value in now.items() if value != old.get(labels, 0)}
 
-    async def over(self, copies: int) -> dict[str, float]:
-        """Wait until so many chosen requests have come to their end; the ends by name, pairs and skips together."""
+    async def over(self, copies: int, *, besides: str = "") -> dict[str, float]:
+        """Wait until so many chosen requests have come to their end; the ends by name, pairs and skips together.
+
+        `besides` names an end that does not count.
+        """
         ends: dict[str, float] = {}
         try:
             async with asyncio.timeout(WAIT):
-                while sum(ends.values()) < copies:
+                while sum(ends.values()) - ends.get(besides, 0) < copies:
                     await asyncio.sleep(0.01)
                     figures = await page(self.site.url)
                     ends = self._grown(figures, "pairs") | self._grown(figures, "skipped")

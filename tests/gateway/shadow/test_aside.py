@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import signal
 from typing import Any
 
@@ -211,6 +212,39 @@ async def test_an_alias_without_a_shadow_has_none(site: Site) -> None:
     await site.post("/v1/chat/completions", chat("plain"))
     assert not site.second.requests
     assert ("plain",) not in await counted(site.url, "penstock_shadow_active")
+
+
+async def test_whatever_happens_nothing_is_left_over(site: Site) -> None:
+    """Engines that fail in every way on both sides, and clients that leave: each copy ends once, and frees its slot."""
+    watched = await site.watch("narrow")
+    order = random.Random(7)
+    scripts = [*STREAM_FAULTS.values(), Script(gap=0.002), Script(first=0.01), Script(close=True), *[Script()] * 6]
+    for engine in (site.first, site.second):
+        engine.next.extend(order.choice(scripts) for _ in range(150))
+
+    async def client() -> None:
+        for _ in range(12):
+            async with Raw(site.url) as raw:
+                raw.ask("/v1/chat/completions", chat("narrow", stream=order.random() < 0.6))
+                if order.random() < 0.3:
+                    await asyncio.sleep(order.random() * 0.01)
+                else:
+                    assert (await raw.answer()).status
+
+    await asyncio.gather(*(client() for _ in range(6)))
+    await until(site.url, "penstock_shadow_active", lambda now: not any(now.values()))
+    for engine in (site.first, site.second):
+        engine.next.clear()
+    sent = sum((await watched.count("sent")).values())
+    assert sent > 10
+    ends = await watched.over(int(sent), besides="slots")
+    assert sum(ends.values()) <= 6 * 12
+    assert len(watched.pairs()) == sum((await watched.count("pairs")).values())
+    gate = site.second.hold(before=0)
+    before = ends.get("slots", 0.0)
+    await asyncio.gather(*(site.post("/v1/chat/completions", chat("narrow")) for _ in range(3)))
+    await gate.reached()
+    assert (await watched.count("skipped"))["slots"] == before + 1, "both slots are free again, and there are two"
 
 
 async def test_a_reload_changes_the_shadow(site: Site) -> None:
