@@ -48,7 +48,11 @@ def follow(page: str, folder: Path) -> None:
 @pytest.mark.timeout(300)  # they share the machine, and whatever else runs on it
 @pytest.mark.parametrize("page", GUIDES)
 def test_a_guide_does_what_it_says_from_an_empty_folder(page: str, readers: dict[str, Future[None]]) -> None:
-    """S1.8, S3.28: every command, in order, as it stands; what is shown as printed is printed."""
+    """Every command, in order, as it stands; what is shown as printed is printed.
+
+    S1.8, S3.28. S1.28, W18: what an 8B model takes, worked out. S3.13: both engines beside each other, one service, both APIs, times,
+    memory. S3.15: streaming, batching, memory, where time goes. S3.16: Ollama as an option. S3.19: how to measure any machine.
+    """
     readers[page].result()
 
 
