@@ -17,6 +17,7 @@ from penstock.agreement.likely import sign_test, wilson
         (15, 148, 0.0624, 0.1605),
         (0, 20, 0.0, 0.1611),
         (1, 29, 0.0061, 0.1718),
+        (0, 200, 0.0, 0.0188),
     ],
 )
 def test_the_interval_is_wilsons(count: int, of: int, low: float, high: float) -> None:

@@ -114,6 +114,14 @@ def test_the_text_of_a_report() -> None:
     assert "shadow   The gateway has two lines." in said
 
 
+def test_nothing_that_a_terminal_obeys() -> None:
+    said = text.as_text(report([pair("fine", "\x1b[2J\x07gone\u202e\nnext", "\x1b]0;title\x07")], alias="m"))
+    assert "\x1b" not in said
+    assert "\x07" not in said
+    assert "\u202e" not in said
+    assert "gone\N{REPLACEMENT CHARACTER} next" in said
+
+
 def test_a_difference_far_down_is_shown_with_what_is_around_it() -> None:
     long = " ".join(f"w{number}" for number in range(500))
     shown = told.around(long, 300)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
 from models.guide.pairs import load_pairs
 from tests.cli.console import Done, run
 from tests.fakes.gateway import Gateway, Gateways
@@ -22,6 +23,8 @@ from tests.fakes.raw import once
 from penstock.cli import main
 from penstock.faults.engine import Engine
 from penstock.faults.script import Script
+from penstock.state.pairs import Pairs, Row
+from penstock.state.store import Store
 
 QUESTIONS = [pair for pair in load_pairs() if 20 < len(pair.answer) < 120][:6]
 WRONG = ("I", " am", " sure", " it", " is", " blue", ".")
@@ -210,6 +213,16 @@ def test_a_wrong_line_of_a_file_is_named(tmp_path: Path) -> None:
     assert "new.jsonl:2: Expected `str`, got `int`" in done.err
     done = within("agreement", "--answers", old, str(tmp_path / "gone"))
     assert (done.code, "No such file" in done.err) == (2, True)
+
+
+def test_pairs_of_another_version(site: Site) -> None:
+    url = yaml.safe_load(site.gateway.config.read_text(encoding="utf-8"))["state"]
+    with Store(url) as store:
+        Pairs(store).keep(Row("old", "local", 1.0, '{"id": 7}'), 10)
+    done = site.agreement("old")
+    assert done.code == 2
+    assert "another version of Penstock wrote them" in done.err
+    assert site.agreement("old", "--forget").code == 0
 
 
 def test_pairs_are_forgotten(site: Site) -> None:

@@ -27,7 +27,12 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"example {number}: {example.why}" + (f" ({example.id})" if example.id else "")
         width = max(len(report.first), len(report.second), len("asked"))
         for name, text in (("asked", example.prompt), (report.first, example.first), (report.second, example.second)):
-            yield f"  {name.ljust(width)}  {' '.join(text.split())}"
+            yield f"  {name.ljust(width)}  {_plain(text)}"
+
+
+def _plain(text: str) -> str:
+    """On one line, and without what a terminal would obey: a model may have written anything."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in " ".join(text.split()))
 
 
 def _columns(rows: Sequence[Row]) -> Iterator[str]:

@@ -98,7 +98,13 @@ def _of_alias(url: str, alias: str) -> list[Pair]:
         others = list(_in(url, lambda kept: kept.counts()))
         known = f"{nearest(alias, others)} " if others else ""
         raise ConfigError(f"Reading the pairs of {alias!r}: there are none.", hint=f"{known}{NEEDS}")
-    return [loaded(body) for body in bodies]
+    try:
+        return [loaded(body) for body in bodies]
+    except msgspec.ValidationError as error:
+        raise ConfigError(
+            f"Reading the pairs of {alias!r}: another version of Penstock wrote them ({error}).",
+            hint="--forget drops them; what the shadow finds from then on can be read.",
+        ) from None
 
 
 def _list(url: str, *, as_json: bool) -> None:
