@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from penstock.errors import BrokenAnswer
 from penstock.protocols.heard import Heard, hear
 
+EMPTY: dict[str, Any] = {"text": "", "input": {}, "thinking": ""}
 PIECES = st.lists(st.text(max_size=6), min_size=1, max_size=6)
 CALLS = st.lists(st.tuples(st.sampled_from(["find", "time"]), st.sampled_from(["{}", '{"q":"é"}'])), max_size=3)
 
@@ -67,6 +68,38 @@ def test_completions_and_generate(pieces: list[str]) -> None:
     told = lines(*({"response": piece} for piece in pieces), {"response": "", "done_reason": "length"})
     assert hear("/api/generate", told, stream=True) == expected
     assert hear("/api/generate", told.removesuffix(b"\n"), stream=True) == expected
+
+
+def anthropic(type_: str, **fields: Any) -> bytes:  # noqa: ANN401 - fields of JSON
+    return f"event: {type_}\ndata: {json.dumps({'type': type_, **fields})}\n\n".encode()
+
+
+@given(PIECES, CALLS)
+def test_messages_are_heard_the_same_in_both_forms(pieces: list[str], calls: list[tuple[str, str]]) -> None:
+    text = "".join(pieces)
+    blocks: list[dict[str, Any]] = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": text}]
+    blocks += [{"type": "tool_use", "id": "t", "name": name, "input": json.loads(given_)} for name, given_ in calls]
+    body = json.dumps({"type": "message", "content": blocks, "stop_reason": "end_turn"}).encode()
+    whole = hear("/v1/messages", body, stream=False)
+    assert (whole.text, whole.finish, len(whole.calls)) == (text, "end_turn", len(calls))
+
+    events = [anthropic("message_start", message={"id": "m", "content": []})]
+    for index, block in enumerate(blocks):
+        empty = {**block, **{key: value for key, value in EMPTY.items() if key in block}}
+        events.append(anthropic("content_block_start", index=index, content_block=empty))
+        parts = [{"type": "thinking_delta", "thinking": "hm"}]
+        if block["type"] == "text":
+            parts = [{"type": "text_delta", "text": piece} for piece in pieces]
+        elif block["type"] == "tool_use":
+            parts = [{"type": "input_json_delta", "partial_json": part} for part in calls[index - 2][1]]
+        events += [anthropic("content_block_delta", index=index, delta=part) for part in parts]
+        events.append(anthropic("content_block_stop", index=index))
+    events += [anthropic("message_delta", delta={"stop_reason": "end_turn"}), anthropic("message_stop")]
+    streamed = hear("/v1/messages", b"".join(events), stream=True)
+    assert (streamed.text, streamed.finish) == (text, "end_turn")
+    assert [(name, json.loads(given_)) for name, given_ in streamed.calls] == [
+        (name, json.loads(given_)) for name, given_ in whole.calls
+    ]
 
 
 def test_vectors_in_all_their_forms() -> None:

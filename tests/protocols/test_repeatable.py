@@ -81,14 +81,32 @@ def test_no_address_is_fetched_twice(part: dict[str, object], effect: str) -> No
     assert wish("/v1/chat/completions", messages=history).effect == effect
 
 
+def test_what_anthropics_messages_would_do_twice() -> None:
+    def effect(**fields: object) -> str:
+        return wish("/v1/messages", **{"messages": HELLO, "max_tokens": 5, **fields}).effect
+
+    assert effect(tools=[{"type": "web_search_20250305", "name": "web_search"}]) == "server_tools"
+    assert effect(mcp_servers=[{"type": "url", "url": "http://a"}]) == "server_tools"
+    assert effect(container="container_1") == "server_tools"
+    picture = {"type": "image", "source": {"type": "url", "url": "https://pictures.example/once"}}
+    assert effect(messages=[{"role": "user", "content": [picture]}]) == "remote_url"
+    inside = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA"}}
+    assert effect(messages=[{"role": "user", "content": [inside]}]) == ""
+    spoken = wish(
+        "/v1/messages", messages=[{"role": "user", "content": [{"type": "text", "text": "a"}]}], temperature=0
+    )
+    assert (spoken.prompt, spoken.greedy) == ("a", True)
+
+
 def test_only_the_families_that_can_be_compared() -> None:
     assert wish("/v1/responses", input="a", store=True).effect == "route"
-    assert wish("/v1/messages", messages=HELLO, max_tokens=1).effect == "route"
+    assert wish("/v1/messages/count_tokens", messages=HELLO).effect == "route"
     assert wish("/tokenize", prompt="a").effect == "route"
     assert wish("/score", text_1="a", text_2="b").effect == "route"
     for path, fields in (
         ("/v1/completions", {"prompt": "a"}),
         ("/v1/embeddings", {"input": ["a", "b"]}),
+        ("/v1/messages", {"messages": HELLO, "max_tokens": 5, "tools": [{"name": "f", "input_schema": {}}]}),
         ("/api/generate", {"prompt": "a"}),
         ("/api/embed", {"input": "a"}),
         ("/api/embeddings", {"prompt": "a"}),

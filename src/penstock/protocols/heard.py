@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from penstock.errors import BrokenAnswer
-from penstock.protocols import ndjson, sse
+from penstock.protocols import heard_messages, ndjson, sse
 
 _DONE = b"[DONE]"
 
@@ -158,6 +158,11 @@ def _floats(given: list[float] | str) -> tuple[float, ...]:
     return tuple(found)
 
 
+def _messages(body: bytes, stream: bool) -> Heard:  # noqa: FBT001 - one form for all of PATHS
+    said = heard_messages.streamed(_events(body)) if stream else heard_messages.whole(body)
+    return Heard(text="".join(said.text), calls=tuple(said.calls), finish=said.finish)
+
+
 # ---- Ollama
 
 
@@ -215,6 +220,7 @@ PATHS: dict[str, Callable[[bytes, bool], Heard]] = {
     "/v1/chat/completions": _openai,
     "/v1/completions": _openai,
     "/v1/embeddings": _openai_vectors,
+    "/v1/messages": _messages,
     "/api/chat": _ollama,
     "/api/generate": _ollama,
     "/api/embed": _ollama,

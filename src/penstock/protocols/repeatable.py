@@ -66,6 +66,8 @@ class _Format(msgspec.Struct):
 
 
 class _OpenAI(msgspec.Struct):
+    """Anthropic's body as well: what decides stands under the same names."""
+
     messages: list[_Message] | None = None
     prompt: msgspec.Raw = NOTHING
     input: msgspec.Raw = NOTHING
@@ -79,6 +81,7 @@ class _OpenAI(msgspec.Struct):
     functions: msgspec.Raw = NOTHING
     web_search_options: msgspec.Raw = NOTHING
     mcp_servers: msgspec.Raw = NOTHING
+    container: msgspec.Raw = NOTHING
     kv_transfer_params: msgspec.Raw = NOTHING
     response_format: _Format | None = None
     structured_outputs: msgspec.Raw = NOTHING
@@ -103,7 +106,9 @@ def _openai(body: bytes) -> Wish:
 
 def _effect(asked: _OpenAI) -> Effect:
     kinds = {tool.type or "function" for tool in asked.tools or ()}
-    served = said(asked.web_search_options) or said(asked.mcp_servers) or bool(kinds - _CALLERS_OWN)
+    served = any(map(said, (asked.web_search_options, asked.mcp_servers, asked.container))) or bool(
+        kinds - _CALLERS_OWN
+    )
     signs: tuple[tuple[object, Effect], ...] = (
         (asked.store or asked.previous_response_id, "stored"),
         (asked.background, "background"),
@@ -181,11 +186,13 @@ _address: msgspec.json.Decoder[str | _Address | None] = msgspec.json.Decoder(str
 
 
 def _fetches(content: msgspec.Raw) -> bool:
-    """Whether a part of a message (`image_url`, `video_url`, `audio_url`) is to be fetched; `data:` is there already."""
+    """Whether a part of a message (`image_url`, `video_url` …, Anthropic's `source`) is to be fetched; `data:` is there."""
     if not bytes(content).startswith(b"["):
         return False
     parts = [part for part in _parts.decode(content) if isinstance(part, dict)]
-    return any(_remote(value) for part in parts for name, value in part.items() if name.endswith("_url"))
+    return any(
+        _remote(value) for part in parts for name, value in part.items() if name.endswith("_url") or name == "source"
+    )
 
 
 def _remote(raw: msgspec.Raw) -> bool:

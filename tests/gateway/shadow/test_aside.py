@@ -144,7 +144,11 @@ TWICE: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "work that goes on": ("/v1/responses", {"input": "hello", "background": True, "store": True}, "route"),
     "a response": ("/v1/responses", {"input": "hello"}, "route"),
-    "a message": ("/v1/messages", {"messages": HELLO, "max_tokens": 5}, "route"),
+    "a search by the server": (
+        "/v1/messages",
+        {"messages": HELLO, "max_tokens": 5, "tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        "server_tools",
+    ),
     "tokens": ("/tokenize", {"prompt": "hello"}, "route"),
     "an unload": ("/api/chat", {"messages": HELLO, "keep_alive": 0, "stream": False}, "engine_state"),
     "numbers of a tokenizer": ("/v1/completions", {"prompt": [1, 2, 3]}, "token_ids"),

@@ -26,6 +26,8 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "completion stream": ("/v1/completions", {"prompt": "hello wide world", "stream": True}),
     "ollama chat": ("/api/chat", {"messages": HELLO, "stream": False}),
     "ollama chat stream": ("/api/chat", {"messages": HELLO}),
+    "messages": ("/v1/messages", {"messages": HELLO, "max_tokens": 20}),
+    "messages stream": ("/v1/messages", {"messages": HELLO, "max_tokens": 20, "stream": True}),
     "generate": ("/api/generate", {"prompt": "hello wide world", "stream": False}),
     "generate stream": ("/api/generate", {"prompt": "hello wide world"}),
 }
@@ -52,7 +54,7 @@ async def test_both_answers_are_paired(site: Site, alias: str, form: str) -> Non
     assert pair.first.text == pair.second.text == "hello wide world"
     assert pair.first.backend == answer.header("x-penstock-backend")
     assert pair.second.backend == {"to-ollama": "spare"}.get(alias, "second")
-    assert pair.first.finish == pair.second.finish == "stop"
+    assert pair.first.finish == pair.second.finish == ("end_turn" if path == "/v1/messages" else "stop")
     assert pair.first.completion_tokens > 0
     assert pair.second.completion_tokens > 0
     assert 0 < pair.second.seconds < 20
