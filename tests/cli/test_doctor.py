@@ -25,6 +25,12 @@ def test_what_is_wrong_is_printed_with_evidence_and_mend(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
+def test_the_howto_shows_what_is_printed() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "doctor.md").read_text(encoding="utf-8")
+    shown = page.partition("```\nW7")[2].partition("```")[0]
+    assert f"W7{shown}" in run(FIXTURES / "wrong" / "seed-3", "doctor").out
+
+
 def test_nothing_is_wrong() -> None:
     done = run(FIXTURES / "mended" / "seed-3", "doctor")
     assert (done.code, done.out) == (0, "nothing wrong in 7 files\n")

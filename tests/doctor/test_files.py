@@ -9,6 +9,7 @@ import pytest
 from penstock.doctor import files
 from penstock.doctor.files import gather
 from penstock.errors import ConfigError
+from penstock.rules.table import examine
 
 
 def names(folder: Path) -> list[str]:
@@ -37,6 +38,15 @@ def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     put(tmp_path / "a" / "a.yaml")
     (tmp_path / "a" / "again").symlink_to(tmp_path)
     assert names(tmp_path) == ["a/a.yaml"]
+
+
+def test_the_first_line_says_what_a_file_without_an_extension_is(tmp_path: Path) -> None:
+    put(tmp_path / "docker-entrypoint", "#!/usr/bin/env bash\nvllm openai\n")
+    put(tmp_path / "serve", "#!/usr/bin/python3\nimport vllm\n")
+    put(tmp_path / "LICENSE", "Apache\n")
+    (tmp_path / "binary").write_bytes(b"\x7fELF\xff")
+    assert names(tmp_path) == ["docker-entrypoint", "serve"]
+    assert [finding.rule for finding in examine(gather([tmp_path / "docker-entrypoint"]).material)] == ["W2"]
 
 
 def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def _under(path: Path) -> Iterator[Path]:
             f"Reading {path}: there is no such file or folder.",
             hint="Name files, folders, or URLs that begin with http://.",
         )
-    elif not kind_of(path.name):
+    elif not _kind(path):
         raise ConfigError(
             f"Reading {path}: its name does not say what it is.",
             hint="The doctor reads YAML, Dockerfiles, shell scripts, env files, requirements, Python and documents.",
@@ -87,7 +87,19 @@ def _walked(folder: Path) -> Iterator[Path]:
             for name in folders
             if name not in SKIPPED and not name.startswith(".") and not (here / name / "pyvenv.cfg").exists()
         )
-        yield from (here / name for name in sorted(files) if kind_of(name) and (here / name).is_file())
+        yield from (here / name for name in sorted(files) if (here / name).is_file() and _kind(here / name))
+
+
+def _kind(path: Path) -> str:
+    """By its name; the first line is looked at only where the name has no extension."""
+    begin = ""
+    if "." not in path.name:
+        try:
+            with path.open("rb") as file:
+                begin = file.read(200).decode("utf-8", "replace")
+        except OSError:
+            begin = ""  # said when it is read, if its name says that it should be
+    return kind_of(path.name, begin)
 
 
 def _text(path: Path) -> str:

@@ -39,15 +39,20 @@ _BLOCKS: Final = {
 }
 
 
-def kind_of(name: str) -> str:
-    """What a file is by its name: shell, yaml, python, dockerfile, env, requirements, document; empty for any other."""
+def kind_of(name: str, begin: str = "") -> str:
+    """What a file is by its name: shell, yaml, python, dockerfile, env, requirements, document; empty for any other.
+
+    A name without an extension says nothing; then the first line does, if it names a shell or Python (`begin`).
+    """
     base = name.rpartition("/")[2].lower()
     for pattern, kind in _NAMES:
         if pattern.fullmatch(base):
             return kind
-    return ""
+    started = _STARTED.match(begin) if "." not in base else None
+    return ("python" if started["python"] else "shell") if started else ""
 
 
+_STARTED: Final = re.compile(r"#!.*\b(?:(?P<python>python[\d.]*)|(?:ba|da|z|a)?sh)\b")
 _NAMES: Final = tuple(
     (re.compile(pattern), kind)
     for pattern, kind in (
@@ -64,7 +69,7 @@ _NAMES: Final = tuple(
 
 def read(name: str, text: str, kind: str = "") -> Material:
     """The material of one file; `Unreadable` where it is not what its name says."""
-    kind = kind or kind_of(name)
+    kind = kind or kind_of(name, text[:200])
     reader = _READERS.get(kind)
     if reader is None:
         return Material()
