@@ -145,3 +145,13 @@ def test_a_file_that_cannot_be_read_is_noted(tmp_path: Path) -> None:
     done = run(tmp_path, "doctor")
     assert done.code == 0
     assert "not read: a.yaml:1: not YAML" in done.err
+
+
+def test_nothing_under_examination_steers_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "start.sh").write_text("vllm openai \x1b]0;owned\x07 \x1b[2J\n", encoding="utf-8")
+    odd = {"object": "list", "data": [{"id": "m\x1b[31m", "owned_by": "vllm"}]}
+    with serving(Double({("GET", "/v1/models"): (200, odd)}, headers=BRIEF)) as double:
+        done = run(tmp_path, "doctor", ".", double.url)
+    assert done.code == 1
+    assert "m�[31m" in done.out
+    assert "\x1b" not in done.out + done.err

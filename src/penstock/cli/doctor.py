@@ -22,6 +22,8 @@ from penstock.errors import ConfigError
 from penstock.rules.finding import Finding, masked
 
 WRONG: Final = 1
+CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160)), "�")
+"""Files and servers under examination write nothing to the terminal but text."""
 STATES: Final = {"ok": ("✓", "green"), "wrong": ("✗", "red"), "unknown": ("·", "dim")}
 
 
@@ -96,21 +98,25 @@ def _show(found: Report) -> None:
     for one in found.findings:
         _show_finding(one)
     for url in dict.fromkeys(result.url for result in found.results):
-        out.print(Text(url, "bold"))
+        out.print(Text(_plain(url), "bold"))
         for result in (one for one in found.results if one.url == url):
             mark, style = STATES[result.state]
-            out.print(Text.assemble((f"  {mark} ", style), f"{result.check}: ", result.said))
+            out.print(Text.assemble((f"  {mark} ", style), f"{result.check}: ", _plain(result.said)))
             if result.tried:
-                out.print(Text(f"      asked: {'; '.join(result.tried)}", "dim"))
+                out.print(Text(_plain(f"      asked: {'; '.join(result.tried)}"), "dim"))
     for text in found.notes:
-        note(text)
+        note(_plain(text))
     out.print(Text(found.summary(), "bold green" if found.healthy else "bold red"))
 
 
 def _show_finding(one: Finding) -> None:
     claim = " (a claim)" if one.claim else ""
-    out.print(Text.assemble((f"{one.rule}{claim}", "bold red"), f"  {one.wrong}"))
+    out.print(Text.assemble((f"{one.rule}{claim}", "bold red"), f"  {_plain(one.wrong)}"))
     for line in one.evidence:
-        out.print(Text.assemble("    ", (line.place, "cyan"), ": ", (line.shown, "dim")))
-    out.print(Text.assemble(("    mend: ", "bold"), one.mend))
+        out.print(Text.assemble("    ", (_plain(line.place), "cyan"), ": ", (_plain(line.shown), "dim")))
+    out.print(Text.assemble(("    mend: ", "bold"), _plain(one.mend)))
     out.print()
+
+
+def _plain(text: str) -> str:
+    return text.translate(CONTROLS)
