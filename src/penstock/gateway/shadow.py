@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -32,7 +32,7 @@ from penstock.protocols.table import PAIRINGS, ROUTES
 from penstock.types import Kind
 
 if TYPE_CHECKING:
-    from penstock.gateway.fleet import Backend, Fleet
+    from penstock.gateway.fleet import Fleet
     from penstock.gateway.metrics import Labels, Metrics
     from penstock.gateway.request import Request
     from penstock.state.store import Store
@@ -76,8 +76,8 @@ class Shadows:
         }
         self._ollama_defaults = config.ollama.defaults
         for copy in list(self._copies):
-            where = copy.where
-            if where is not None and self._fleet.backends.get(where.backend.name) is not where.backend:
+            backend = copy.asking
+            if backend is not None and self._fleet.backends.get(backend.name) is not backend:
                 copy.drop("reloaded")
 
     def stop(self) -> None:
@@ -159,7 +159,9 @@ class Shadows:
         able = [one for name in shadow.backends if supports(route, one := self._fleet.backends[name])]
         if not able:
             return "unsupported"
-        free = sorted((one for one in able if one.busy < one.slots), key=self._load)
+        ours = Counter(backend.name for copy in self._copies if (backend := copy.asking) is not None)
+        loads = {one.name: one.busy + ours[one.name] for one in able}
+        free = sorted((one for one in able if loads[one.name] < one.slots), key=lambda one: loads[one.name])
         if not free:
             return "busy"
         embeds = UPSTREAM.get(copy.call.path, copy.call.path) == "/v1/embeddings"
@@ -175,10 +177,6 @@ class Shadows:
                 )
                 return Where(backend, instance.origin, PAIRINGS[copy.call.path, backend.wire], to)
         return "starting"
-
-    def _load(self, backend: Backend) -> int:
-        ours = sum(1 for copy in self._copies if copy.where is not None and copy.where.backend is backend)
-        return backend.busy + ours
 
     # ── what becomes of it ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -84,6 +84,11 @@ class Copy(Listener):
         """Whether nothing more will come of it."""
         return self._over is None
 
+    @property
+    def asking(self) -> Backend | None:
+        """The backend that works on it now."""
+        return self.where.backend if self._asking and self.where is not None else None
+
     # ── the shadow's side ────────────────────────────────────────────────────────────────────────────────────────────
 
     def send(self, where: Where, limit: float, loop: asyncio.AbstractEventLoop) -> None:

@@ -165,6 +165,7 @@ def configuration(first: Engine, second: Engine, ollama: OllamaDouble) -> dict[s
             "first": {"kind": "vllm", "url": first.url, "probe": "200ms"},
             "second": {"kind": "vllm", "url": second.url, "probe": "200ms"},
             "spare": {"kind": "ollama", "url": ollama.url, "probe": "200ms"},
+            "single": {"kind": "vllm", "url": second.url, "slots": 1},
             "gone": {"kind": "vllm", "url": "http://127.0.0.1:9"},
         },
         "aliases": {
@@ -175,6 +176,11 @@ def configuration(first: Engine, second: Engine, ollama: OllamaDouble) -> dict[s
             "third": {"targets": own, "shadow": {**all_of_it, "share": "30%"}},
             "none": {"targets": own, "shadow": {**all_of_it, "share": 0}},
             "narrow": {"targets": own, "shadow": {**all_of_it, "slots": 2}},
+            "tight": {"targets": own, "shadow": {**all_of_it, "backends": ["single"]}},
+            "shared": {
+                "targets": [{"backends": ["single"], "model": "m"}],
+                "shadow": {**all_of_it, "backends": ["single"]},
+            },
             "brief": {"targets": own, "shadow": {**all_of_it, "total": "200ms"}},
             "nobody": {"targets": own, "shadow": {**all_of_it, "backends": ["gone"]}},
             "mute": {

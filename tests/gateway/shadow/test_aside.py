@@ -113,6 +113,29 @@ async def test_copies_are_bounded(site: Site) -> None:
     assert len(site.second.requests) == 2
 
 
+async def test_no_backend_gets_more_copies_than_it_has_slots(site: Site) -> None:
+    watched = await site.watch("tight")
+    gate = site.second.hold(before=0)
+    for _ in range(3):
+        assert (await site.post("/v1/chat/completions", chat("tight"))).status == 200
+    await site.second.seen(1)
+    assert await watched.over(2) == {"busy": 2}
+    gate.open()
+    assert await watched.over(3) == {"agreed": 1, "busy": 2}
+
+
+async def test_callers_come_first_on_a_backend_that_is_shared(site: Site) -> None:
+    """Its one slot is the caller's own while the copy could be sent, so there is none."""
+    watched = await site.watch("shared")
+    gate = site.second.hold(before=0)
+    asking = asyncio.create_task(site.post("/v1/chat/completions", chat("shared")))
+    await site.second.seen(1)
+    assert await watched.over(1) == {"busy": 1}
+    gate.open()
+    assert (await asking).status == 200
+    assert len(site.second.requests) == 1
+
+
 async def test_the_share_is_chosen_by_id(site: Site) -> None:
     watched = await site.watch("third")
     ids = [f"shared-{number}" for number in range(60)]
