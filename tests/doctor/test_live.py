@@ -215,6 +215,18 @@ def test_keys() -> None:
         assert looked(path.CHECK, double.url, key="k").state == "ok"
 
 
+def test_a_key_of_ours_is_shown_to_a_penstock_alone() -> None:
+    """X16: a caller's key never reaches an engine."""
+    with (
+        serving(Double(key="k")) as engine,
+        serving(Double(key="k", headers={"x-penstock-request-id": "r"})) as gateway,
+    ):
+        assert looked(path.CHECK, engine.url, key="k", ours=True).state == "unknown"
+        assert looked(path.CHECK, gateway.url, key="k", ours=True).state == "ok"
+        assert not any(key for _, _, key in engine.asked)
+        assert any(key for _, _, key in gateway.asked)
+
+
 def test_an_idle_connection_that_the_server_closes_first() -> None:
     """S1.15: measured, not taken from anywhere."""
     with serving(Double(idle=0.3)) as double:

@@ -43,11 +43,14 @@ def doctor(
     ] = None,
     needs: Annotated[int | None, typer.Option(min=1, help="Tokens that its prompts and answers need together.")] = None,
     pool_idle: Annotated[
-        float, typer.Option("--pool-idle", min=0.1, max=10, help="Seconds that its pool keeps an idle connection.")
+        float, typer.Option("--pool-idle", min=0.1, max=3600, help="Seconds that its pool keeps an idle connection.")
     ] = POOL_IDLE,
     key_env: Annotated[
-        str, typer.Option("--key-env", help="The environment variable that holds the URLs' key.")
-    ] = KEY_NAME,
+        str | None,
+        typer.Option(
+            "--key-env", help=f"The variable that holds the URLs' key; else {KEY_NAME}, for a Penstock alone."
+        ),
+    ] = None,
     public: Annotated[bool, typer.Option("--public", help="Judge URLs as ones that other machines reach.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
@@ -56,7 +59,12 @@ def doctor(
     Files are judged by what the five documents got wrong about vLLM; servers are asked a few harmless questions, 15 seconds each at most.
     """
     asked = Asked(
-        models=tuple(model or ()), needs=needs, key=os.environ.get(key_env, ""), public=public, pool_idle=pool_idle
+        models=tuple(model or ()),
+        needs=needs,
+        key=os.environ.get(key_env or KEY_NAME, ""),
+        ours=key_env is None,
+        public=public,
+        pool_idle=pool_idle,
     )
     named = what or ([] if config else ["."])
     urls = [Place(_url(one), asked) for one in named if "://" in one]

@@ -35,7 +35,11 @@ def _backend(config: Config, name: str, asked: Asked) -> Asked:
     models = [target.model for alias in config.aliases.values() for target in alias.targets if name in target.backends]
     key_env = config.backends[name].key_env
     return msgspec.structs.replace(
-        asked, models=tuple(dict.fromkeys(models)), key=os.environ.get(key_env, "") if key_env else "", pool_idle=IDLE
+        asked,
+        models=tuple(dict.fromkeys(models)),
+        key=os.environ.get(key_env, "") if key_env else "",
+        ours=False,
+        pool_idle=IDLE,
     )
 
 

@@ -28,6 +28,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     needs: int | None = None
     """Tokens that its prompts and answers need together."""
     key: str = ""
+    ours: bool = False
+    """The key is one of a Penstock's: no other server is shown it."""
     public: bool = False
     """Judge the server as one that other machines reach, whatever its address looks like from here."""
     pool_idle: float = POOL_IDLE
@@ -87,7 +89,11 @@ def meet(url: str, asked: Asked, deadline: Deadline) -> Server:
     expected = (path if path.endswith("/v1") else f"{path}/v1") + "/models"
     server = Server(url=url, line=line, asked=asked, given_path=expected, exposed=asked.public or _exposed(line))
     try:
-        given = line.ask("GET", expected, key=asked.key)
+        given = line.ask("GET", expected, key="" if asked.ours else asked.key)
+        if asked.ours and asked.key and OUR_HEADER in given.headers:
+            given = line.ask("GET", expected, key=asked.key)
+        elif asked.ours:
+            asked = msgspec.structs.replace(asked, key="")
     except Silent as reason:
         return msgspec.structs.replace(server, silence=str(reason))
     listing, base = given, expected.removesuffix("/v1/models")
@@ -99,6 +105,7 @@ def meet(url: str, asked: Asked, deadline: Deadline) -> Server:
             listing, base = found, other
     return msgspec.structs.replace(
         server,
+        asked=asked,
         kind=_kind(line, listing),
         listing=listing,
         base=base,
