@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -48,7 +49,7 @@ async def test_start_status_promote_rollback(gateway: StartGateway, engines: tup
     assert began.out.startswith("m  canary to new:m: 25 % of all requests\n  step 1 of 3, held ")
     assert " of 600 s, 0 answers of at least 30\n" in began.out
     await many(one.url, 40)
-    await until(one, lambda told: told["switched"][0]["canary"]["progress"]["seen"])
+    await until(one, lambda told: seen(told) == 40)
     shown = await penstock(one, "canary", "status", "m")
     lines = {line[:10].strip(): line.split() for line in shown.out.splitlines()}
     assert int(lines["canary"][1]) + int(lines["old path"][2]) == 40
@@ -67,6 +68,12 @@ async def test_start_status_promote_rollback(gateway: StartGateway, engines: tup
     assert explained["notes"][-1].startswith("alias m: new:m was promoted and stands before these targets")
     assert (await penstock(one, "rollback", "m")).out == "m  goes where the file says: old:m\n"
     assert (await talk(one.url, 1)).header("x-penstock-backend") == "old"
+
+
+def seen(told: Any) -> int:  # noqa: ANN401 - a document
+    """Answers that both sides have had."""
+    progress = told["switched"][0]["canary"]["progress"]
+    return int(progress["canary"]["requests"] + progress["old"]["requests"])
 
 
 async def test_stop_with_a_reason(gateway: StartGateway, engines: tuple[Engine, Engine]) -> None:

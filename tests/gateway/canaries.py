@@ -60,18 +60,23 @@ async def start(gateway: Gateway, **order: object) -> Told:
     return await admin(gateway, "/canary/start", {"alias": "m", "to": "new:m", **HASTY, **order})
 
 
-async def until(gateway: Gateway, holds: Callable[[Any], bool]) -> Any:  # noqa: ANN401
+async def until(gateway: Gateway, holds: Callable[[Any], bool], *, worker: int = 0) -> Any:  # noqa: ANN401
     """What is switched, once `holds` of it."""
     told: Any = None
     try:
         async with asyncio.timeout(30):
             while True:
-                told = (await admin(gateway, "/switches")).data
+                told = (await admin(gateway, "/switches", worker=worker)).data
                 if holds(told):
                     return told
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"it did not become what was waited for: {told}\n{gateway.log[-3000:]}") from None
+
+
+def stopped(told: Any) -> bool:  # noqa: ANN401
+    """Nothing is switched any more, and what is told of it has been written."""
+    return not told["switched"] and happened(told, "canary stop") is not None
 
 
 def happened(told: Any, what: str) -> Any:  # noqa: ANN401
