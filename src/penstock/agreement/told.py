@@ -95,7 +95,7 @@ def agreement(report: Report) -> list[Row]:
 def sides(report: Report) -> list[Row]:
     """What each side did, beside the other."""
     rows = [
-        Row(name, _both(change.first), _both(change.second), _meaning(change))
+        Row(name, _both(change.first), _both(change.second), _meaning(change, report))
         for name, change in _changes(report).items()
         if change.first.of
     ]
@@ -164,10 +164,10 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST] + "…"
 
 
-def _meaning(change: Change) -> str:
+def _meaning(change: Change, report: Report) -> str:
     if not change.only_first and not change.only_second:
         return "the same pairs" if change.first.count else ""
-    counted = f"{change.only_first:,} on the first side alone, {change.only_second:,} on the second"
+    counted = f"{report.first} alone {change.only_first:,}, {report.second} alone {change.only_second:,}"
     return f"{change.finding} ({counted}; by chance {_chance(change.chance)})"
 
 
