@@ -33,7 +33,7 @@ def test_the_five_lines_of_the_document() -> None:
         (4.9, "✓ GOOD - 2x+ speedup achieved"),
         (2.0, "✓ GOOD - 2x+ speedup achieved"),
         (1.9, "✓ FASTER - speedup achieved"),
-        (0.5, "✗ SLOWER - at most 0.50x the speed"),
+        (0.5, "✗ SLOWER - at least 2.0x"),
     ],
 )
 def test_a_status_is_earned(faster: float, status: str) -> None:
@@ -52,6 +52,7 @@ def test_a_slower_side() -> None:
     shown = told([1.0] * 10, [4.0] * 10)
     assert "Speedup:      4.0x slower" in shown
     assert "Improvement:  none: 300.0% longer" in shown
+    assert "Interval:     4.0x to 4.0x slower (95 %)" in shown
 
 
 def test_no_difference_is_said_in_words() -> None:

@@ -98,6 +98,7 @@ def headline(one: Compared, names: tuple[str, str], confidence: float) -> tuple[
             ("Speedup", f"{times(1 / ratio)} slower"),
             ("Improvement", f"none: {100 * (1 / ratio - 1):.1f}% longer"),
         ]
+        interval = f"{times(1 / faster.high)} to {times(1 / faster.low)} slower ({100 * confidence:.4g} %)"
     return (*lines, *told, ("Interval", interval), ("Status", _status(faster.low, faster.high)))
 
 
@@ -132,4 +133,4 @@ def _status(low: float, high: float) -> str:
         return "✓ GOOD - 2x+ speedup achieved"
     if low > 1:
         return "✓ FASTER - speedup achieved"
-    return f"✗ SLOWER - at most {times(high)} the speed"
+    return f"✗ SLOWER - at least {times(1 / high)}"
