@@ -180,11 +180,14 @@ class Line:
         """Let every request whose limit has passed know. Called many times a second by one task of the server."""
         now = time.monotonic()
         for request in [one for one in self.active if one.deadline <= now]:
-            request.expire(now)
+            # The one before may have ended or started this one.
+            if request.deadline <= now:
+                request.expire(now)
 
     def break_off(self) -> None:
         """The drain deadline passed: what still runs ends in an explicit error."""
-        for request in list(self.active):
+        # Those that wait go first: whoever gives a slot up would start them.
+        for request in sorted(self.active, key=lambda one: not one.waiting):
             request.break_off()
 
     def snapshot(self) -> Snapshot:

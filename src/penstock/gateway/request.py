@@ -137,11 +137,16 @@ class Request:
             self.wait_from(time.monotonic())
             self.attempt.resume()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether no engine has anything to do with it yet."""
+        return self.phase in {_QUEUED, _HEAD}
+
     def break_off(self) -> None:
         """The process must end."""
-        if self.phase in {_QUEUED, _HEAD}:
+        if self.waiting:
             self._refuse(Overloaded("This gateway is shutting down.", retry_after=1))
-        else:
+        elif self.phase is not _OVER:
             fault = EngineTimeout("This gateway is shutting down and its drain deadline has passed.")
             self._ahead = ()
             self.failed(fault, ours=True)
@@ -153,6 +158,8 @@ class Request:
             msg = f"Waiting for a slot: none came free within {limits.queue_wait:g} s."
             self._refuse(Overloaded(msg, hint="Try again later.", retry_after=5))
         elif attempt is not None and attempt.reader is not None and attempt.reader.finished:
+            # It has said everything and does not end: its connection is of no more use.
+            attempt.drop()
             attempt.complete()
         elif now >= self.total:
             self._ahead = ()
