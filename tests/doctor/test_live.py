@@ -10,9 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import httpx
 import msgspec
 import pytest
 import trustme
+from openai import DEFAULT_CONNECTION_LIMITS
 from tests.doctor.double import Double, serving
 from tests.fakes.gateway import StartGateway
 
@@ -30,7 +32,7 @@ from penstock.doctor.checks import (
 )
 from penstock.doctor.live import CHECKS, LIMIT, examine
 from penstock.doctor.result import Check, Result
-from penstock.doctor.server import Asked, Server, meet
+from penstock.doctor.server import POOL_IDLE, Asked, Server, meet
 from penstock.faults.condition import Gauges, Model
 from penstock.faults.engine import Engine
 from penstock.faults.script import Script
@@ -265,6 +267,11 @@ def test_a_clock_that_is_wrong(ahead: float, direction: str) -> None:
 def test_a_clock_that_is_right() -> None:
     with serving(Double()) as double:
         assert looked(clock.CHECK, double.url).state == "ok"
+
+
+def test_what_is_compared_with_is_what_the_libraries_keep() -> None:
+    """S1.15: httpx, and openai over it."""
+    assert httpx.Limits().keepalive_expiry == DEFAULT_CONNECTION_LIMITS.keepalive_expiry == POOL_IDLE
 
 
 def test_a_date_that_is_none() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 
-from tests.engines.servers import GUIDE, LLAMA, VllmServer
+from tests.engines.servers import ENVIRONMENT, GUIDE, LLAMA, VENV, VllmServer
 
 from penstock.doctor.live import examine
 from penstock.doctor.result import Result
 from penstock.doctor.server import Asked
+from penstock.rules.vllm import DEFAULT_MODEL, SUBCOMMANDS
 
 
 def examined(server: VllmServer, path: str = "", **asked: object) -> dict[str, Result]:
@@ -52,3 +55,40 @@ def test_open_routes_of_a_server_that_others_reach(vllm_generate: VllmServer) ->
     assert "HEAD /invocations without a key → 405" in told
     assert "HEAD /tokenize without a key → 405" in told
     assert "/collective_rpc" not in told
+
+
+def told(*arguments: str) -> str:
+    """What the `vllm` command says of itself."""
+    done = subprocess.run(
+        [VENV / "bin/vllm", *arguments],
+        env={**os.environ, **ENVIRONMENT, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_the_options_that_rules_speak_of() -> None:
+    """W3, W8, W9, W10: what is gone is gone, and what is to be used instead is there."""
+    text = told("serve", "--help=all")
+    options = set(re.findall(r"--[a-z][a-z-]+", text))
+    gone = {"--lora-path", "--device", "--disable-log-requests", "--speculative-model", "--num-speculative-tokens"}
+    assert gone & options == set()
+    assert {
+        "--enable-lora",
+        "--lora-modules",
+        "--served-model-name",
+        "--enable-log-requests",
+        "--enable-log-outputs",
+    } <= options
+    assert {"--speculative-config", "--block-size", "--api-key", "--port", "--host"} <= options
+    assert DEFAULT_MODEL in text
+
+
+def test_the_subcommands_that_rules_speak_of() -> None:
+    """W2."""
+    found = re.search(r"\{([a-z,-]+)\}", told("--help"))
+    assert found
+    assert set(found[1].split(",")) == SUBCOMMANDS

@@ -63,6 +63,10 @@ def test_what_is_no_secret_is_shown(line: str) -> None:
     assert masked(line) == line
 
 
+def test_several_keys_behind_one_option() -> None:
+    assert masked("--api-key first-one second-one --port 1") == f"--api-key {MASK} --port 1"
+
+
 @given(text=st.text(max_size=300))
 def test_any_text_can_be_evidence(text: str) -> None:
     found = evidence("f", 1, text)

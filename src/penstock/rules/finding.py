@@ -26,6 +26,8 @@ _OPTION = re.compile(rf"(?i)(?<![\w.-])(--{_SECRETIVE}[\"']?[\s,]+[\"']?)([^\s\"
 _FORMS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{4,}"), rf"\1 {MASK}"),
     (re.compile(r"(?<![\w-])((?:sk|hf|gh[pousr]|glpat|xox[abp])[-_]|AKIA)[A-Za-z0-9_-]{8,}"), rf"\1{MASK}"),
+    # vLLM takes several keys behind one --api-key
+    (re.compile(r"(--api-key)((?:[\s,=\"']+[^\s\"',\]$-][^\s\"',\]]*)+)"), rf"\1 {MASK}"),
     (re.compile(r"(://)(?:[^\s\"'@/]+|[^\s\"'@/:]*:[^\s\"'@]+)@"), rf"\1{MASK}@"),
 )
 _HINT = re.compile(

@@ -36,7 +36,7 @@ SHELLS: Final = frozenset({"sh", "bash", "dash", "zsh", "ash"})
 MODULES: Final = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server")
 """What `python -m` starts a server with, of old and still."""
 SERVE: Final = "serve"
-MANY: Final = frozenset({"--served-model-name", "--lora-modules"})
+MANY: Final = frozenset({"--served-model-name", "--lora-modules", "--api-key"})
 """Options that take every word up to the next option."""
 
 _COUNT = re.compile(r"[\d.]+[smhd]?")
