@@ -352,6 +352,17 @@ async def test_a_closed_origin_leaves_no_connection(origin: Origin, peer: Peer) 
     assert [await link.left() for link in links] == [True]
 
 
+async def test_whoever_waits_for_an_origin_that_is_closed_is_told(origin: Origin, peer: Peer) -> None:
+    """An engine of ours that is stopped or started anew: its callers need not wait for a limit."""
+    link = await warmed(origin, peer)
+    told, _ = ask(origin)
+    await link.request()
+    origin.close()
+    await told.end()
+    assert isinstance(told.fault, Unreachable)
+    assert (told.ends, peer.accepted) == (1, 1)
+
+
 def test_an_engine_that_resets_every_connection_is_told_each_time() -> None:
     """On uvloop, which the gateway runs on: a reset that comes together with the connection is not overlooked."""
 

@@ -57,6 +57,10 @@ class Connection(asyncio.Protocol):
         self._origin.forget(self)
         self._transport.abort()
 
+    def close(self) -> None:
+        """The same, and whoever waits for an answer is told."""
+        self._fail(Unreachable("its connection was closed: the engine was stopped or taken out"))
+
     def pause(self) -> None:
         """Stop reading."""
         self._paused = True

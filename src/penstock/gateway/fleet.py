@@ -228,9 +228,9 @@ class Backend:
             self._changed()
 
     def _child_changed(self, child: Child) -> None:
-        if self.origin is not None:
-            self.origin.close()
-            self.origin = None
+        before, self.origin = self.origin, None
+        if before is not None:
+            before.close()
         if child.port is not None:
             self.origin = Origin(f"http://127.0.0.1:{child.port}", connect_timeout=self._connect)
             self._become(State.READY, "")

@@ -220,11 +220,11 @@ class Origin:
         self._open.discard(connection)
 
     def close(self) -> None:
-        """Drop every connection."""
+        """End every connection; whoever still waits for an answer need not wait for a limit."""
         if self._sweep is not None:
             self._sweep.cancel()
         for connection in list(self._open):
-            connection.drop()
+            connection.close()
 
     def _expire(self) -> None:
         """What was not used since the last sweep has been idle for one to two of them."""
