@@ -30,14 +30,19 @@ def own_files() -> list[Path]:
         listed = [
             str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if not hidden & set(path.relative_to(ROOT).parts)
         ]
-    files = [ROOT / name for name in listed if not name.startswith(WRONG_ON_PURPOSE)]
+    files = [ROOT / name for name in listed if not _of_a_test(name)]
     return [path for path in files if path.is_file() and kind_of(path.name)]
+
+
+def _of_a_test(name: str) -> bool:
+    """Code of tests quotes the documents' mistakes; their configurations and pages are our own."""
+    return name.startswith(WRONG_ON_PURPOSE) or (name.startswith("tests/") and name.endswith(".py"))
 
 
 def test_nothing_is_wrong_with_our_own_files() -> None:
     """Documents with their snippets, sources, examples, configurations of tests: everything in the repository."""
     done = report(gather(own_files()), [])
-    assert len(done.files) > 300
+    assert len(done.files) > 200
     assert [f"{finding.rule} {finding.evidence[0].place}: {finding.wrong}" for finding in done.findings] == []
     assert list(done.notes) == []
 
