@@ -31,7 +31,7 @@ return [...document.querySelectorAll('figure svg')].flatMap(svg => {
   const edge = svg.getBoundingClientRect();
   return [...svg.querySelectorAll('text')].filter(text => {
     const box = text.getBoundingClientRect();
-    return box.width && (box.left < edge.left - 1 || box.right > edge.right + 1);
+    return box.width && (box.left < edge.left - 1 || box.right > edge.right + 1 || box.bottom > edge.bottom + 1);
   }).map(text => text.textContent);
 })
 """
@@ -84,6 +84,8 @@ async def test_a_load_test(browser: Browser, tmp_path: Path) -> None:
     await asyncio.to_thread(file.write_text, load_page(load_test(10, 20, 40)), encoding="utf-8")
     await shown(browser, file)
     assert await browser.script("return document.querySelectorAll('figure').length") == 10
+    legend = "return [...document.querySelectorAll('figure')[1].querySelectorAll('.legends text')].map(one => one.textContent)"
+    assert await browser.script(legend) == ["P50", "P95", "P99"]
     assert (await browser.script(POINTED, 0))[0] == "block"
 
 

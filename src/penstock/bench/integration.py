@@ -102,7 +102,7 @@ def _how(found: Comparison) -> str:
 _LIMITS: Final = """- Whether the answers are as good: this is about time.
 - GPU memory: an engine that reserves its cache at its start uses as much of it idle as busy.
 - Cost: *engine time a request* becomes money only with the price of the hardware that each engine had.
-- Other prompts, other hardware, other versions."""
+- Other prompts, other hardware, other versions, another hour: an interval says what more requests of this run would have shown."""
 
 
 def _cell(text: str) -> str:

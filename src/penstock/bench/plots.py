@@ -52,7 +52,9 @@ def bars(title: str, levels: Levels, values: Sequence[tuple[float, float, float]
 
 def steps(title: str, levels: Levels, series: Mapping[str, Sequence[float | None]], unit: str) -> str:
     """Lines from level to level."""
-    chart = drawing().Line(**_options(title, unit), x_title=levels[0], include_x_axis=True)
+    chart = drawing().Line(
+        **_options(title, unit), x_title=levels[0], include_x_axis=True, legend_at_bottom_columns=len(series)
+    )
     chart.x_labels = list(levels[1])
     for name, values in series.items():
         chart.add(name, list(values))
@@ -61,7 +63,13 @@ def steps(title: str, levels: Levels, series: Mapping[str, Sequence[float | None
 
 def curves(title: str, series: Mapping[str, Points], unit: str, across: str, write: Callable[[float], str]) -> str:
     """Curves over numbers; `write` says a number of the lower axis."""
-    chart = drawing().XY(**_options(title, unit), x_title=across, dots_size=1.5, x_value_formatter=write)
+    chart = drawing().XY(
+        **_options(title, unit),
+        x_title=across,
+        dots_size=1.5,
+        x_value_formatter=write,
+        legend_at_bottom_columns=len(series),
+    )
     places = [place for points in series.values() for place, _ in points]
     low, high = min(places), max(places)
     chart.x_labels = [low + (high - low) * tick / TICKS for tick in range(TICKS + 1)]
@@ -100,9 +108,9 @@ def _options(title: str, unit: str, colours: Sequence[str] = COLOURS) -> dict[st
         "height": 320,
         "margin": 8,
         "margin_right": 24,
+        "margin_bottom": 20,
         "stroke_style": {"width": 2},
         "legend_at_bottom": True,
-        "legend_at_bottom_columns": 4,
         "legend_box_size": 10,
         "truncate_legend": -1,
         "truncate_label": -1,
