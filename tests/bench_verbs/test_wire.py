@@ -110,3 +110,26 @@ async def test_a_slow_head_is_one_answer(scripted_engine: Engine) -> None:
     origin = Origin(scripted_engine.url)
     assert (await asked(origin)).sample().finish == "stop"
     origin.close()
+
+
+@pytest.mark.parametrize(("whole", "fault"), [(True, ""), (False, "the stream ended before the answer was complete")])
+async def test_an_answer_that_ends_with_its_connection(whole: bool, fault: str) -> None:  # noqa: FBT001 - a parameter
+    """As HTTP/1.0 has them: complete only if the protocol inside says so."""
+    events = b'data: {"choices":[{"delta":{"content":"one"},"finish_reason":"stop"}]}\n\n'
+    answer = b"HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + events
+    ending = b"data: [DONE]\n\n" if whole else b""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer + ending)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        origin = Origin(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        if whole:
+            assert (await asked(origin)).sample().finish == "stop"
+        else:
+            with pytest.raises(BrokenAnswer, match=fault):
+                await asked(origin)
+        origin.close()

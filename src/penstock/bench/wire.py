@@ -114,14 +114,28 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Whatever was under way is lost with it."""
+        at = time.perf_counter_ns()
         self._transport = None
-        if self._done is None or self._done.done():
+        if self._done is None or self._done.done() or self._listener is None:
+            return
+        if exc is None and self._began and self._until_closed():
+            try:
+                self._listener.complete(at)
+            except PenstockError as error:
+                self._done.set_exception(error)
+            else:
+                self._ended = True
+                self._done.set_result(None)
             return
         cause = str(exc) if exc else "closed by the other side"
         if self.heard:
             self._done.set_exception(BrokenAnswer(f"the answer broke off ({cause})"))
         else:
             self._done.set_exception(Unreachable(f"the connection was lost before an answer ({cause})"))
+
+    def _until_closed(self) -> bool:
+        """Whether the answer is one that ends with its connection, as HTTP/1.0 has them."""
+        return "content-length" not in self._headers and "transfer-encoding" not in self._headers
 
     def _fail(self, error: PenstockError) -> None:
         self._ended = False
