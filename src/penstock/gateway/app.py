@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -279,11 +279,14 @@ def _json(body: bytes) -> Response:
 async def _small_body(request: Request) -> bytes:
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > SMALL_BODY:
-            raise TooLarge(f"Reading the request: its body passes {SMALL_BODY} bytes.")
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > SMALL_BODY:
+                raise TooLarge(f"Reading the request: its body passes {SMALL_BODY} bytes.")
+            parts.append(part)
+    except ClientDisconnect:
+        raise BadRequest("Reading the request: its client left before the end of the body.") from None
     return b"".join(parts)
 
 
