@@ -128,7 +128,9 @@ class Guard(HttpToolsProtocol):
         # The deadline above is ours; uvicorn's own timer would be a second one.
         self._unset_keepalive_if_required()
         if self._serving is not None:
-            self.deadline, self.idle_since = NEVER, None
+            # What was sent ahead of this end may have come in half: it has its own time from now on.
+            self.deadline = time.monotonic() + self.line.limits.upload if self._serving.more_body else NEVER
+            self.idle_since = None
         self.say_final()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -144,6 +146,11 @@ class Guard(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle  # uvicorn's annotation forgets that it begins as None
         return bool(self.pipeline) or (cycle is not None and not cycle.more_body and not cycle.response_complete)
 
+    def answering(self) -> bool:
+        """Whether a whole request is being answered now."""
+        cycle = self._serving
+        return cycle is not None and not cycle.more_body and not cycle.response_complete
+
     def reading(self) -> bool:
         """Whether a request has begun to come in and is not whole."""
         return not self.between
@@ -155,6 +162,10 @@ class Guard(HttpToolsProtocol):
 
     def expire(self) -> None:
         """The deadline passed: nothing useful is coming. What is unsent may go as long as the client takes some of it."""
+        if self.answering() and not self.transport.is_closing():
+            # What the client sends ahead takes its time, but the answer before it has limits of its own.
+            self.deadline = NEVER
+            return
         unsent = self.transport.get_write_buffer_size()
         if not self.transport.is_closing():
             self.transport.close()

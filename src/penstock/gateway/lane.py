@@ -234,6 +234,10 @@ class HotLane(Guard):
         """Whether either lane has something to answer."""
         return self._current is not None or bool(self._ahead) or super().busy()
 
+    def answering(self) -> bool:
+        """Whether either lane answers now."""
+        return self._current is not None or super().answering()
+
     def on_response_complete(self) -> None:
         """A cold answer is complete; requests sent ahead of it may follow."""
         super().on_response_complete()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
-from tests.fakes.raw import Raw, request
+import pytest
+from tests.fakes.raw import Raw, once, request
 from tests.gateway.site import SHARED, Site, chat
 
 from penstock.faults.script import Script
@@ -104,6 +105,33 @@ async def test_a_slow_first_answer_does_not_let_the_second_overtake(site: Site) 
         gate.open()
         assert b"slow" in (await raw.answer()).body
         assert b"quick" in (await raw.answer()).body
+
+
+@pytest.mark.parametrize("behind", ["half a head", "half a body", "a request", "an empty line"])
+async def test_what_is_sent_ahead_does_not_end_the_answer_before_it(site: Site, behind: str) -> None:
+    """The time in which a request has to come in is no limit of an answer that is still being given."""
+    whole = request(PATH, saying("next"))
+    ahead = {"half a head": whole[:40], "half a body": whole[:-5], "a request": whole, "an empty line": b"\r\n"}[behind]
+    gate = site.first.hold(before=0)
+    async with Raw(site.url) as raw, Raw(site.url) as slow:
+        raw.ask(PATH, saying("first"))
+        await gate.reached()
+        raw.send(ahead)
+        assert (await once(site.url, "/livez")).status == 200
+        # When this one's time is over, so is that of everything that came before it.
+        slow.send(whole[:40])
+        await slow.end()
+        gate.open()
+        assert b"first" in (await raw.answer()).body
+        if behind == "a request":
+            assert b"next" in (await raw.answer()).body
+
+
+async def test_half_a_request_sent_ahead_is_not_waited_for_without_end(site: Site) -> None:
+    async with Raw(site.url) as raw:
+        raw.send(request("/api/version") + request("/api/show", {"model": "m"})[:-3])
+        assert "version" in (await raw.answer()).json()
+        await raw.end()
 
 
 async def test_pipelined_cold_after_hot_keeps_the_order_or_closes(site: Site) -> None:
