@@ -15,7 +15,7 @@ import pytest_asyncio
 import yaml
 from tests.fakes.gateway import Gateway, StartGateway
 from tests.fakes.ollama import OllamaDouble
-from tests.fakes.raw import once
+from tests.fakes.raw import Answer, once
 from tests.gateway.canaries import (
     Traffic,
     admin,
@@ -31,6 +31,7 @@ from tests.gateway.canaries import (
 )
 from tests.gateway.test_life import free_port
 
+from penstock.faults.condition import Model
 from penstock.faults.engine import Engine
 from penstock.faults.script import Script
 
@@ -172,6 +173,43 @@ async def test_caller_by_caller(gateway: StartGateway, old: Engine, new: Engine)
     for name, backend in (("rag", "new"), ("ner", "old")):
         answer = await talk(one.url, 1, f"authorization: Bearer sk-{name}")
         assert answer.header("x-penstock-backend") == backend
+
+
+async def test_an_answer_is_continued_on_the_side_that_made_it(gateway: StartGateway, old: Engine, new: Engine) -> None:
+    """Every turn has another body and there is no session: which engine has the answer before it decides alone."""
+    one = await gateway(config(old, new))
+    await start(one, steps=[50])
+
+    async def turn(number: int, **fields: object) -> Answer:
+        ask = {"model": "m", "input": f"question {number}", **fields}
+        answer = await once(one.url, "/v1/responses", ask)
+        assert answer.status == 200, answer.body
+        assert answer.header("x-penstock-fallback") is None
+        return answer
+
+    sides = set()
+    for number in range(12):
+        answer = await turn(number)
+        sides.add(side := answer.header("x-penstock-canary"))
+        for later in range(4):
+            answer = await turn(100 * number + later, previous_response_id=answer.json()["id"])
+            assert answer.header("x-penstock-canary") == side
+    assert sides == {"canary", "old"}
+    assert await figure(one, "penstock_canary_requests_total") == 60
+    assert not await figure(one, 'penstock_canary_requests_total{alias="m",outcome="failed"')
+
+
+async def test_a_canary_on_the_same_engine_takes_nobody_who_is_not_of_its_share(
+    gateway: StartGateway, old: Engine, new: Engine
+) -> None:
+    """Another model of an engine, as an adapter is: that the engine has the answer before this one says nothing."""
+    old.models["tuned"] = Model("tuned")
+    one = await gateway(config(old, new))
+    await start(one, to="old:tuned", steps=[0])
+    first = await once(one.url, "/v1/responses", {"model": "m", "input": "a"})
+    ask = {"model": "m", "input": "b", "previous_response_id": first.json()["id"]}
+    second = await once(one.url, "/v1/responses", ask)
+    assert [answer.header("x-penstock-model") for answer in (first, second)] == ["m", "m"]
 
 
 async def test_vectors_never_move_to_another_model(gateway: StartGateway, old: Engine, new: Engine) -> None:

@@ -86,10 +86,14 @@ class Split:
     def plan(self, call: Call, caller: Caller, session: str | None, service: str, made_by: str | None) -> Ways:
         """The one for this request; `made_by` is the backend of the answer that it continues."""
         canary = self._canary
-        if made_by is not None and made_by in canary.target.backends:
+        on_canary = made_by is not None and made_by in canary.target.backends
+        if on_canary and made_by not in self._old.alias.targets[0].backends:
             return self._new
         if (canary.callers or canary.services) and not (caller.name in canary.callers or service in canary.services):
             return self._outside
+        if made_by is not None and not on_canary:
+            return self._old
+        # No answer before this one, or one of an engine that serves both sides: which of them made it is not known.
         return self._new if picked(canary, conversation(call, caller.tenant, session)) else self._old
 
 
