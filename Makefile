@@ -6,6 +6,8 @@ ARGS   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
+# One file of tests stays in one process: what they share is started once.
+PYTEST  = $(BIN)/python -m pytest -q -n auto --dist loadfile
 INSTALL = $(PYTHON) requirements/install.py $(VENV)
 # pip compiles the libraries it installs; our own source stays in place and some machines forbid writing bytecode at run time.
 COMPILE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src
@@ -24,15 +26,15 @@ install-dev: $(STAMPS)/project $(STAMPS)/dev ## the same, and what checking and 
 up: install ## start the embedded engine and the gateway, ask two questions, keep serving (ARGS=--once to stop then)
 	@$(BIN)/penstock up $(ARGS)
 
-test: install-dev ## the fast suite (ARGS='-k name' to choose)
-	@$(BIN)/python -m pytest -q $(ARGS)
+test: install-dev ## the fast suite, on all processors (ARGS='-k name' to choose)
+	@$(PYTEST) $(ARGS)
 
 check: install-dev ## format, lint, types, imports, tests
 	@echo '· format' && $(BIN)/ruff format --quiet --check .
 	@echo '· lint' && $(BIN)/ruff check --quiet .
 	@echo '· types' && $(BIN)/mypy --no-error-summary
 	@echo '· imports' && $(BIN)/lint-imports --no-logo
-	@echo '· tests' && $(BIN)/python -m pytest -q $(ARGS)
+	@echo '· tests' && $(PYTEST) $(ARGS)
 
 format: install-dev ## put the files into the form that check asks for
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
