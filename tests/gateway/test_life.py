@@ -159,6 +159,28 @@ async def test_sigterm_lets_a_stream_end(gateway: StartGateway, scripted_engine:
     writer.close()
 
 
+@pytest.mark.parametrize("path", ["/livez", "/v1/chat/completions"])
+async def test_who_asks_again_and_again_does_not_hold_up_the_drain(
+    gateway: StartGateway, scripted_engine: Engine, path: str
+) -> None:
+    """A probe on a kept connection gets its answer, and is told that it is the last one there."""
+    one = await gateway(config(scripted_engine))
+    body = None if path == "/livez" else json.loads(BODY)
+    async with Raw(one.url) as asker:
+        asker.ask(path, body)
+        assert (await asker.answer()).keep_alive
+        one.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            while '"draining"' not in one.log:  # noqa: ASYNC110 - the log of another process
+                await asyncio.sleep(0.01)
+        asker.ask(path, body)
+        answer = await asker.answer()
+        assert answer.status == 200
+        assert not answer.keep_alive
+        await asker.end()
+    assert await one.process.wait() == 0
+
+
 async def test_the_drain_deadline_ends_a_stream_in_an_explicit_error(
     gateway: StartGateway, scripted_engine: Engine
 ) -> None:

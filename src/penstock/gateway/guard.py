@@ -96,6 +96,9 @@ class Guard(HttpToolsProtocol):
         super().on_headers_complete()
         if not self.pipeline:
             self._serving = self.cycle
+            if self.line.draining:
+                # Who asks again and again, a probe for one, would never be idle for long enough to be closed.
+                self.cycle.keep_alive = False
         elif len(self.pipeline) <= AHEAD:
             # uvicorn stops reading behind a request sent ahead, and would not see the client leave.
             self.flow.resume_reading()
