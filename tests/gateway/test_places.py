@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 from pathlib import Path
 
+from penstock.errors import PenstockError, Unavailable
+from penstock.gateway.answers import Answers
 from penstock.gateway.places import Places
+from penstock.gateway.record import Records
 
 
 def url(folder: Path) -> str:
@@ -25,3 +30,22 @@ def test_a_database_that_cannot_be_opened_stops_nobody(tmp_path: Path) -> None:
     places = Places(f"sqlite:///{tmp_path}")
     places.put_answers([("resp_1", "tenant", "gpu")])
     places.close()
+
+
+class Broken:
+    """A state with an error of ours in it."""
+
+    def put_answers(self, places: list[tuple[str, str, str]]) -> None:
+        del places
+
+    def answer_place(self, answer: str) -> tuple[str, str] | None:
+        raise KeyError(answer)
+
+
+async def test_whoever_waits_for_a_look_is_called_whatever_becomes_of_it() -> None:
+    """Else a request would wait without a limit."""
+    told: asyncio.Queue[PenstockError | None] = asyncio.Queue()
+    answers = Answers(Records(lines=False, json=True, places=Broken(), out=io.BytesIO()))
+    answers.look_up("resp_1", told.put_nowait)
+    async with asyncio.timeout(10):
+        assert isinstance(await told.get(), Unavailable)

@@ -119,3 +119,18 @@ async def test_an_id_that_another_tenant_has_stays_that_tenants(gateway: StartGa
     assert (await once(one.url, "/v1/responses", {"model": "shared", "input": "b"}, BOB)).json()["id"] == made
     assert (await once(one.url, f"/v1/responses/{made}", None, BOB)).status == 404
     assert (await once(one.url, f"/v1/responses/{made}", None, ALICE)).status == 200
+
+
+async def test_a_state_whose_folder_cannot_be_made_lets_nobody_wait(
+    gateway: StartGateway, scripted_engine: Engine, tmp_path: Path
+) -> None:
+    """The folder is a file: the request is refused, and the log of requests goes on."""
+    (tmp_path / "file").write_text("")
+    one = await start(gateway, scripted_engine, state=f"sqlite:///{tmp_path / 'file' / 'state.db'}")
+    made = await once(one.url, "/v1/responses", {"model": "shared", "input": "a"}, ALICE)
+    assert made.status == 200
+    ask = {"model": "shared", "input": "and then?", "previous_response_id": "resp_1"}
+    assert (await once(one.url, "/v1/responses", ask, ALICE)).status == 503
+    async with asyncio.timeout(10):
+        while one.log.count('"path":"/v1/responses"') < 2:  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0.02)

@@ -61,8 +61,14 @@ class Answers:
 
     def _looked(self, then: Callable[[PenstockError | None], None], task: asyncio.Task[PenstockError | None]) -> None:
         self._looking.discard(task)
-        if not task.cancelled():
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
             then(task.result())
+        else:
+            log.critical("looking for an answer: an error of the gateway itself", exc_info=error)
+            then(_untold("the answer before this one"))
 
     async def _look(self, answer: str) -> PenstockError | None:
         try:
@@ -70,9 +76,7 @@ class Answers:
                 found = await asyncio.to_thread(self._records.where, answer)
         except (ConfigError, TimeoutError) as error:
             log.warning("the state does not say whose an answer is", answer=answer[:100], problem=str(error))
-            return Unavailable(
-                f"Looking for the answer {answer[:100]!r}: the gateway's state does not tell.", retry_after=2
-            )
+            return _untold(f"the answer {answer[:100]!r}")
         if found is not None:
             self._remember(answer, *found)
         return None
@@ -84,6 +88,10 @@ class Answers:
         while len(self._places) > REMEMBERED:
             self._places.popitem(last=False)
         return True
+
+
+def _untold(what: str) -> Unavailable:
+    return Unavailable(f"Looking for {what}: the gateway's state does not tell.", retry_after=2)
 
 
 def unknown_answer(answer: str) -> UnknownRoute:

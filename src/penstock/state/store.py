@@ -32,7 +32,7 @@ class Store:
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(Path(parsed.database).parent)
         arguments = {"timeout": BUSY} if parsed.get_backend_name() == "sqlite" else {}
         self._engine: Engine = create_engine(parsed, connect_args=arguments, pool_size=2, max_overflow=2)
         if parsed.get_backend_name() == "sqlite":
@@ -130,6 +130,14 @@ class Store:
         except SQLAlchemyError as error:
             msg = f"{doing}: {error.__cause__ or error}"
             raise ConfigError(msg, hint="Is the disk full, or the database of `state` locked or gone?") from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"Making the folder of the state, {folder}: {error.strerror}"
+        raise ConfigError(msg, hint="`state` in penstock.yaml names it; the folder must be writable.") from error
 
 
 def _version(connection: Connection) -> int:
