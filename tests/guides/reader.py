@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.cli.console import clean
-from tests.guides.page import ROOT, Block
+from tests.guides.page import Block
 
 PORTS = (8000, 8001, 11434)
 """What the guides call the gateway's port, vLLM's and Ollama's."""
@@ -39,7 +39,6 @@ class Reader:
                 "PWD": str(folder),
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
                 "READERS_ENVIRONMENT": str(self._put_down),
-                "PYTHONPATH": str(ROOT),
                 "COLUMNS": "160",
             }
         )
