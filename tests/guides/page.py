@@ -63,6 +63,13 @@ def blocks_of(page: str) -> list[Block]:
     return [_block(page, text, found) for found in FENCE.finditer(text)]
 
 
+def block_in(page: str, text: str) -> Block:
+    """The first block of a text."""
+    found = FENCE.search(text)
+    assert found, text
+    return _block(page, text, found)
+
+
 def standins() -> list[Block]:
     """What starts the stand-ins for engines, in the guide that explains them."""
     return [
@@ -72,7 +79,7 @@ def standins() -> list[Block]:
 
 def _block(page: str, text: str, found: re.Match[str]) -> Block:
     line = text.count("\n", 0, found.start()) + 1
-    language, *words = found[1].split()
+    language, *words = found[1].split() or [""]
     named = dict(word.split("=", 1) for word in words if "=" in word)
     fates = [word for word in words if "=" not in word]
     assert set(fates) <= FATES, f"{page}:{line}: {fates}"

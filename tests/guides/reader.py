@@ -5,6 +5,7 @@ The ports that a guide names are free ones here; everything else is done as the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -142,26 +144,28 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def until(holds: object, otherwise: str) -> None:
+def until(holds: Callable[[], bool], otherwise: str) -> None:
     """Look until it holds."""
     deadline = time.monotonic() + LIMIT
-    while not holds():  # type: ignore[operator]
+    while not holds():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.02)
 
 
 def _end_group(group: int) -> None:
     """What a block left running, with the number of the process that ran the block."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGTERM)
-    except ProcessLookupError:
-        return
+    until(lambda: not _runs(group), f"process group {group} does not end")
 
-    def gone() -> bool:
+
+def _runs(group: int) -> bool:
+    """Whether the group has a process that is not merely waiting for somebody to take note of its end."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
+            state, _, its = stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):  # ended between the two looks
+            continue
+        if int(its) == group and state != "Z":
             return True
-        return False
-
-    until(gone, f"process group {group} does not end")
+    return False
