@@ -31,7 +31,9 @@ class Site:
         self.line = Line(settings, self.fleet, Records(lines=False, json=True, out=io.BytesIO()))
 
     def ways(self, path: str = "/v1/chat/completions", operation: Operation = Operation.CHAT) -> Ways:
-        return self.line.ways(ROUTES[path.encode()], "a", self.config.aliases["a"], operation)
+        found = self.line.ways(ROUTES[path.encode()], "a", self.config.aliases["a"], operation)
+        assert isinstance(found, Ways)
+        return found
 
     def names(self, path: str = "/v1/chat/completions", operation: Operation = Operation.CHAT) -> list[str]:
         return [way.backend.name for way in self.ways(path, operation).order(None)]
