@@ -55,7 +55,8 @@ class Site:
 
     def __init__(self, peer: Peer, **limits: float) -> None:
         settings = msgspec.structs.replace(
-            config({"a": msgspec.structs.replace(vllm(peer.url), slots=1)}, [(["a"], "m")]), limits=msgspec.structs.replace(Limits(), **limits)
+            config({"a": msgspec.structs.replace(vllm(peer.url), slots=1)}, [(["a"], "m")]),
+            limits=msgspec.structs.replace(Limits(), **limits),
         )
         self.peer = peer
         self.fleet = Still(settings)
