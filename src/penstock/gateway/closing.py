@@ -41,11 +41,9 @@ def _note_side(request: Request, side: Side, status: int, seconds: float, told: 
 
 
 def _record(request: Request, status: int, seconds: float, outcome: str, error: str, reader: Reader | None) -> Record:
-    way = request.attempt.way if request.attempt is not None else None
-    usage = reader.usage if reader is not None else None
-    timing = request.timing
-    # By position, in the order of its fields: naming twenty of them costs more than everything else here.
-    return Record(
+    # By position, in the order of its fields: naming them costs more than everything else here. What most requests do not
+    # have is set afterwards.
+    record = Record(
         "request",
         "info",
         time.time(),
@@ -55,17 +53,29 @@ def _record(request: Request, status: int, seconds: float, outcome: str, error: 
         status,
         seconds,
         request.alias_name,
-        way.backend.name if way is not None else "",
-        way.model if way is not None else "",
-        request.call.stream,
-        usage.prompt_tokens if usage is not None else 0,
-        usage.completion_tokens if usage is not None else 0,
-        (timing.first - timing.arrived) / 1e9 if timing.first else 0.0,
-        request.queued,
-        request.attempts,
-        request.fallback,
-        (reader.finish_reason or "") if reader is not None else "",
-        outcome,
-        error,
-        request.trace.decode() if request.trace else "",
     )
+    if request.attempt is not None:
+        way = request.attempt.way
+        record.backend, record.model, record.attempts = way.backend.name, way.model, request.attempts
+    if reader is not None:
+        if reader.usage is not None:
+            record.prompt_tokens = reader.usage.prompt_tokens
+            record.completion_tokens = reader.usage.completion_tokens
+        record.finish = reader.finish_reason or ""
+    if request.call.stream:
+        record.stream = True
+        if request.timing.first:
+            record.first_token = (request.timing.first - request.timing.arrived) / 1e9
+    if outcome != "answered":
+        record.outcome, record.error = outcome, error
+    _add_rare(record, request)
+    return record
+
+
+def _add_rare(record: Record, request: Request) -> None:
+    if request.queued:
+        record.queued = request.queued
+    if request.fallback:
+        record.fallback = request.fallback
+    if request.trace:
+        record.trace = request.trace.decode()
