@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.fakes.gateway import Gateway, StartGateway
-from tests.fakes.raw import request
+from tests.fakes.raw import once, request
 from tests.gateway.site import chat
 
 from penstock.faults.engine import Engine
@@ -45,11 +45,11 @@ def connected(url: str) -> socket.socket:
     return client
 
 
-def held(client_port: int) -> bool:
-    """Whether the gateway's process still holds its end of the connection: an orphan of the kernel has inode 0."""
+def held(client: int, server: int) -> bool:
+    """Of two ports: whether the gateway's process still holds its end of the connection: an orphan of the kernel has inode 0."""
     for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
         fields = line.split()
-        if int(fields[2].rpartition(":")[2], 16) == client_port:
+        if [int(fields[at].rpartition(":")[2], 16) for at in (1, 2)] == [server, client]:
             return fields[9] != "0"
     return False
 
@@ -79,7 +79,20 @@ async def test_a_client_that_takes_nothing_is_dropped(gateway: StartGateway, scr
     for headers in ((), ("connection: close",)):
         with connected(one.url) as client:
             await asyncio.to_thread(client.sendall, request("/v1/chat/completions", chat(), *headers))
-            mine = client.getsockname()[1]
+            mine = client.getsockname()[1], client.getpeername()[1]
             # the kernel's connection becomes the gateway's when it is accepted
-            await one.until("/livez", lambda _, port=mine: held(port))  # type: ignore[misc]
-            await one.until("/livez", lambda _, port=mine: not held(port))  # type: ignore[misc]
+            await one.until("/livez", lambda _, ports=mine: held(*ports))  # type: ignore[misc]
+            await one.until("/livez", lambda _, ports=mine: not held(*ports))  # type: ignore[misc]
+
+
+async def test_a_stream_of_a_stored_answer_that_nobody_takes_has_an_end(
+    gateway: StartGateway, scripted_engine: Engine
+) -> None:
+    """A client that stays and takes nothing holds the engine as long as a request may take, and no longer."""
+    one = await start(gateway, scripted_engine, total="4s", idle="500ms")
+    scripted_engine.script = Script(tokens=("x" * 32 * 1024,), count=SIZE // (32 * 1024))
+    made = await once(one.url, "/v1/responses", {"model": "m", "input": "a"})
+    assert made.status == 200, made.body
+    with connected(one.url) as client:
+        client.sendall(request(f"/v1/responses/{made.json()['id']}?stream=true"))
+        await scripted_engine.aborted()

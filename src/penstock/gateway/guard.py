@@ -37,6 +37,8 @@ class Guard(HttpToolsProtocol):
     """The parser stands between two requests: nothing of the next one has come."""
     _unsent = 0
     """Bytes that waited for the client when the deadline passed last."""
+    _stuck = NEVER
+    """Until when the client has to take something of what waits for it; infinity while little does."""
     _serving: RequestResponseCycle | None = None
     """What uvicorn answers now; its own `cycle` is the newest, which may wait behind this one."""
     _final: tuple[PenstockError, bytes] | None = None
@@ -144,6 +146,17 @@ class Guard(HttpToolsProtocol):
         self.pipeline.clear()
         super().connection_lost(exc)
 
+    def pause_writing(self) -> None:
+        """The client reads slowly: no answer waits longer for it than a request may take."""
+        super().pause_writing()
+        self._stuck = time.monotonic() + self.line.limits.total
+        self.deadline = min(self.deadline, self._stuck)
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        super().resume_writing()
+        self._stuck = NEVER
+
     def busy(self) -> bool:
         """Whether a whole request is being answered, or waits for it."""
         cycle: RequestResponseCycle | None = self.cycle  # uvicorn's annotation forgets that it begins as None
@@ -167,8 +180,9 @@ class Guard(HttpToolsProtocol):
         """The deadline passed: nothing useful is coming. What is unsent may go as long as the client takes some of it."""
         if self.answering() and not self.transport.is_closing():
             # What the client sends ahead takes its time, but the answer before it has limits of its own.
-            self.deadline = NEVER
-            return
+            self.deadline = self._stuck
+            if self._stuck > time.monotonic():
+                return
         unsent = self.transport.get_write_buffer_size()
         if not self.transport.is_closing():
             self.transport.close()
