@@ -31,3 +31,11 @@ def plain(request: Request, content_type: str) -> Headers:
     if b"origin" in request.headers:
         headers.append(b"access-control-allow-origin: " + request.headers[b"origin"] + b"\r\nvary: origin\r\n")
     return headers
+
+
+def refused(request: Request, retry_after: int | None) -> Headers:
+    """Of a refusal; seconds after which to ask again, where that may help."""
+    headers = plain(request, "application/json")
+    if retry_after is not None:
+        headers.append(b"retry-after: %d\r\n" % retry_after)
+    return headers

@@ -31,9 +31,12 @@ class Answers:
         self._places: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._looking: set[asyncio.Task[PenstockError | None]] = set()
 
-    def put(self, tenant: str, answer: str, backend: str) -> None:
-        """An answer was made. An id that another tenant has already stays that tenant's, whatever an engine calls its own."""
-        if self._remember(answer, tenant, backend):
+    def put(self, tenant: str, answer: str | None, backend: str) -> None:
+        """An answer was made; one without an id cannot be asked for again.
+
+        An id that another tenant has already stays that tenant's, whatever an engine calls its own.
+        """
+        if answer and self._remember(answer, tenant, backend):
             self._records.stuck(answer, tenant, backend)
 
     def knows(self, answer: str) -> bool:

@@ -16,15 +16,24 @@ if TYPE_CHECKING:
     from penstock.protocols.dialect import Reader
 
 
-def keep(request: Request, series: Series, status: int, outcome: str, error: str) -> None:
+def series(request: Request) -> Series:
+    """Where it is counted: with its alias, its backend if one was asked, and its operation if that is known."""
+    if request.attempt is not None:
+        return request.attempt.way.series
+    operation = request.call.operation.value if request.call.path else ""
+    return request.line.metrics.series(request.alias_name, "", operation)
+
+
+def keep(request: Request, status: int, outcome: str, error: str) -> None:
     """Count it in the series of its backend, for its side of a canary, and in the log."""
     seconds = (time.monotonic_ns() - request.timing.arrived) / 1e9
     reader = request.attempt.reader if request.attempt is not None else None
-    series.statuses[status] = series.statuses.get(status, 0) + 1
-    series.seconds.observe(seconds)
+    counted = series(request)
+    counted.statuses[status] = counted.statuses.get(status, 0) + 1
+    counted.seconds.observe(seconds)
     if reader is not None and reader.usage is not None:
-        series.prompt_tokens += reader.usage.prompt_tokens
-        series.completion_tokens += reader.usage.completion_tokens
+        counted.prompt_tokens += reader.usage.prompt_tokens
+        counted.completion_tokens += reader.usage.completion_tokens
     if request.known is not None and request.known.side is not None:
         _note_side(request, request.known.side, status, seconds, outcome)
     records = request.line.records

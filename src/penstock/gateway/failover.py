@@ -1,18 +1,40 @@
-"""What is said when engines failed: the cause of a fallback, and the refusal when nobody is left. Pure functions."""
+"""What is said when engines failed: of a fallback and its cause, and to the caller when nobody is left."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import structlog
+
 from penstock.errors import EngineFault, PenstockError, RateLimited, Unavailable
 
 if TYPE_CHECKING:
     from penstock.gateway.fleet import Backend
+    from penstock.gateway.request import Request
     from penstock.gateway.ways import Way
+
+log = structlog.stdlib.get_logger("penstock.line")
 
 Failure = tuple[str, EngineFault]
 """A backend's name, and what it did not do."""
+
+
+def note(request: Request, backend: Backend, failures: Sequence[Failure]) -> None:
+    """The log line that the documents promise, and what the header and the metric say."""
+    if request.known is None:
+        return
+    name = request.known.alias.targets[0].backends[0]
+    # A reload may have taken it away since this request came in.
+    first = request.line.fleet.backends.get(name)
+    why, reason = cause(failures, first)
+    if not request.fallback:
+        request.line.metrics.count("penstock_fallback", name, backend.name, reason)
+    request.fallback = reason
+    log.warning(
+        "%s failed: %s, trying %s", first.kind.label if first else name, why, backend.kind.label,
+        request=request.id.decode(), alias=request.alias_name, to=backend.name, reason=reason,
+    )  # fmt: skip
 
 
 def cause(failures: Sequence[Failure], first: Backend | None) -> tuple[str, str]:

@@ -20,12 +20,12 @@ import msgspec
 import structlog
 
 from penstock.errors import EngineFault, EngineTimeout, Overloaded, PenstockError, Refusal, Unavailable
-from penstock.gateway import answer, answer_head, closing, failover, route
+from penstock.gateway import answer, answer_head, choice, closing, failover
 from penstock.gateway.attempt import Attempt
 from penstock.gateway.auth import check_scope
 from penstock.gateway.client import Client
 from penstock.gateway.phase import Phase
-from penstock.gateway.split import Plan, Split
+from penstock.gateway.split import Plan
 from penstock.gateway.trace import continued
 from penstock.protocols import refusal
 from penstock.protocols.dialect import Call, Reader, Timing
@@ -35,7 +35,6 @@ from penstock.types import Caller, Face, Operation, Wire
 if TYPE_CHECKING:
     from penstock.gateway.fleet import Backend
     from penstock.gateway.line import Line
-    from penstock.gateway.metrics import Series
     from penstock.gateway.shadow_copy import Copy
     from penstock.gateway.ways import Way
 
@@ -94,13 +93,13 @@ class Request:
         self.line.active.add(self)
         try:
             previous = self._read(body)
-            if previous and not self.line.answers.knows(previous):
-                self.line.answers.look_up(previous, self._looked_up)
-                return
-            self._decide()
-            self._queue()
         except Refusal as error:
             self._refuse(error)
+            return
+        if previous and not self.line.answers.knows(previous):
+            self.line.answers.look_up(previous, self._looked_up)
+        else:
+            self._go()
 
     def _looked_up(self, trouble: PenstockError | None) -> None:
         """The state has been asked whose the answer before this one is; `trouble` is why it does not tell."""
@@ -108,12 +107,8 @@ class Request:
             return
         if trouble is not None and self.line.config.callers:
             self._refuse(trouble)
-            return
-        try:
-            self._decide()
-            self._queue()
-        except Refusal as error:
-            self._refuse(error)
+        else:
+            self._go()
 
     def leave(self) -> None:
         """The client is gone: the engine shall not go on for nobody."""
@@ -147,9 +142,8 @@ class Request:
         if self.waiting:
             self._refuse(Overloaded("This gateway is shutting down.", retry_after=1))
         elif self.phase is not _OVER:
-            fault = EngineTimeout("This gateway is shutting down and its drain deadline has passed.")
             self._ahead = ()
-            self.failed(fault, ours=True)
+            self.failed(EngineTimeout("This gateway is shutting down and its drain deadline has passed."), ours=True)
 
     def expire(self, now: float) -> None:
         """The deadline of this phase has passed."""
@@ -184,28 +178,17 @@ class Request:
             check_scope(self.caller, known.name)
         return call.previous
 
-    def _decide(self) -> None:
-        line, call, known, now = self.line, self.call, self.known, time.monotonic()
+    def _go(self) -> None:
+        known, now = self.known, time.monotonic()
         if known is None:
             return
-        ways = known.simple or self._order(known, call)
-        if call.previous:
-            made_by = line.answers.made_by(self.caller.tenant, call.previous)
-            ways = [way for way in ways if way.backend.name == made_by] or ways
-        if not ways:
-            raise line.unsupported(self.route, known.name)
-        self._ahead = ways
-        self.total = now + known.total
-        self.first_token = known.first_token
-
-    def _order(self, known: Plan, call: Call) -> Sequence[Way]:
-        header = self.headers.get(b"x-session-id") or self.headers.get(b"x-openwebui-chat-id")
-        session = header.decode("latin-1") if header else call.session
-        if isinstance(known, Split):
-            service = self.headers.get(b"x-penstock-service", b"").decode("latin-1")
-            made_by = self.line.answers.made_by(self.caller.tenant, call.previous) if call.previous else None
-            known = self.known = known.plan(call, self.caller, session, service, made_by)
-        return known.simple or known.order(route.affinity(self.caller.tenant, session, call.body))
+        try:
+            self._ahead = (not self.call.previous and known.simple) or choice.ways(self, known)
+            self.total = now + known.total
+            self.first_token = known.first_token
+            self._queue()
+        except Refusal as error:
+            self._refuse(error)
 
     # ── admit and route ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -227,22 +210,15 @@ class Request:
         return self._start_another(ahead, now)
 
     def _start_another(self, ahead: Sequence[Way], now: float) -> bool:
-        """The best way is busy or in doubt: any other of its target, or those behind it if it rests."""
-        rank: int | None = None
-        for index, way in enumerate(ahead):
-            if rank is not None and way.rank != rank:
-                break
-            backend = way.backend
-            if not (backend.breaker.calm or backend.breaker.admits(now)):
-                continue
-            rank = way.rank
-            if backend.busy < backend.slots:
-                self._ahead = [*ahead[:index], *ahead[index + 1 :]]
-                self._attempt(way, now)
-                return True
-        if rank is not None:
+        """The best way is busy or in doubt."""
+        index, waits = choice.free(ahead, now)
+        if index is not None:
+            self._ahead = [*ahead[:index], *ahead[index + 1 :]]
+            self._attempt(ahead[index], now)
+        elif waits:
             return False
-        self._give_up()
+        else:
+            self._give_up()
         return True
 
     def _attempt(self, way: Way, now: float) -> None:
@@ -256,7 +232,7 @@ class Request:
             self.timing.first = self.timing.last = 0
             self.dropped = b""
         if way.rank:
-            self._note_fallback(backend)
+            failover.note(self, backend, self._failures)
         attempt = self.attempt = Attempt(self, way)
         attempt.trial = backend.take(now)
         way.queue.busy += 1
@@ -301,9 +277,8 @@ class Request:
     def begin(self, reader: Reader, held: bytes) -> None:
         """A stream has content."""
         self.phase = _STREAMING
-        timing = self.timing
-        if timing.first:
-            self._series().first_token.observe((timing.first - timing.arrived) / 1e9)
+        if self.timing.first:
+            closing.series(self).first_token.observe((self.timing.first - self.timing.arrived) / 1e9)
         if self.client is None:
             return
         self.client.begin(200, [*answer_head.full(self, reader.content_type), b"cache-control: no-cache\r\n"])
@@ -315,8 +290,9 @@ class Request:
 
     def succeeded(self, reader: Reader, rest: bytes) -> None:
         """The engine's answer is whole: `rest` is what is left of a stream, or all of it."""
-        if self.call.operation is _RESPONSES:
-            self._stick(reader)
+        if self.call.operation is _RESPONSES and self.attempt is not None:
+            made = getattr(reader, "answer_id", None)
+            self.line.answers.put(self.caller.tenant, made, self.attempt.way.backend.name)
         if not self.call.stream:
             self._answer(rest, reader.content_type)
             return
@@ -353,11 +329,6 @@ class Request:
                 self._refuse(error)
         self.line.admission.wake()
 
-    def _stick(self, reader: Reader) -> None:
-        made = getattr(reader, "answer_id", None)
-        if made and self.attempt is not None:
-            self.line.answers.put(self.caller.tenant, made, self.attempt.way.backend.name)
-
     def _break_stream(self, attempt: Attempt, fault: EngineFault, *, ours: bool) -> None:
         backend = attempt.way.backend
         if attempt.reader is not None and self.client is not None:
@@ -367,22 +338,6 @@ class Request:
             "%s failed: %s; the stream ended in an error", backend.kind.label, fault.logged, request=self.id.decode()
         )
         self._close(200, outcome="broken", error=fault.message)
-
-    def _note_fallback(self, backend: Backend) -> None:
-        """The log line that the documents promise, and what the header and the metric say."""
-        if self.known is None:
-            return
-        name = self.known.alias.targets[0].backends[0]
-        # A reload may have taken it away since this request came in.
-        first = self.line.fleet.backends.get(name)
-        cause, reason = failover.cause(self._failures, first)
-        if not self.fallback:
-            self.line.metrics.count("penstock_fallback", name, backend.name, reason)
-        self.fallback = reason
-        log.warning(
-            "%s failed: %s, trying %s", first.kind.label if first else name, cause, backend.kind.label,
-            request=self.id.decode(), alias=self.alias_name, to=backend.name, reason=reason,
-        )  # fmt: skip
 
     def _give_up(self) -> None:
         """No way is left."""
@@ -402,10 +357,8 @@ class Request:
     def _refuse(self, error: PenstockError, *, logged: str = "") -> None:
         if self.phase is _OVER:
             return
-        headers = answer_head.plain(self, "application/json")
-        if error.retry_after is not None:
-            headers.append(b"retry-after: %d\r\n" % error.retry_after)
         if self.client is not None:
+            headers = answer_head.refused(self, error.retry_after)
             self.client.answer(error.status, headers, refusal.body(self.route.face, error))
         if not self.attempts:
             self.line.metrics.count("penstock_refused", error.code)
@@ -423,15 +376,8 @@ class Request:
         way = self.attempt.way
         way.backend.give(self.attempt.trial)
         way.queue.busy -= 1
-        admission = self.line.admission
-        if wake and admission.waiting:
-            admission.wake()
-
-    def _series(self) -> Series:
-        if self.attempt is not None:
-            return self.attempt.way.series
-        operation = self.call.operation.value if self.call is not _UNREAD else ""
-        return self.line.metrics.series(self.alias_name, "", operation)
+        if wake and self.line.admission.waiting:
+            self.line.admission.wake()
 
     def _close(self, status: int, *, outcome: str = "answered", error: str = "") -> None:
         """Exactly once, whatever happened: stop the engine, free the slot, count and keep."""
@@ -446,7 +392,7 @@ class Request:
         attempt = self.attempt
         if attempt is not None and attempt.exchange is not None:
             attempt.drop()
-        closing.keep(self, self._series(), status, outcome, error)
+        closing.keep(self, status, outcome, error)
         if self._slot or self._waiting_for is not None:
             self._release()
         if self.copy is not None:

@@ -1,0 +1,46 @@
+"""Which ways a request may take, in order, where more than its alias decides: replicas, a canary, an answer that it continues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from penstock.gateway import route
+from penstock.gateway.split import Split
+
+if TYPE_CHECKING:
+    from penstock.gateway.request import Request
+    from penstock.gateway.split import Plan
+    from penstock.gateway.ways import Way
+
+
+def ways(request: Request, known: Plan) -> Sequence[Way]:
+    """The best one first. Notes the plan of its side where a canary runs; `Unsupported` where nobody can answer this."""
+    line, call, tenant = request.line, request.call, request.caller.tenant
+    made_by = line.answers.made_by(tenant, call.previous) if call.previous else None
+    header = request.headers.get(b"x-session-id") or request.headers.get(b"x-openwebui-chat-id")
+    session = header.decode("latin-1") if header else call.session
+    if isinstance(known, Split):
+        service = request.headers.get(b"x-penstock-service", b"").decode("latin-1")
+        known = request.known = known.plan(call, request.caller, session, service, made_by)
+    found = known.simple or known.order(route.affinity(tenant, session, call.body))
+    if made_by is not None:
+        found = [way for way in found if way.backend.name == made_by] or found
+    if not found:
+        raise line.unsupported(request.route, known.name)
+    return found
+
+
+def free(ahead: Sequence[Way], now: float) -> tuple[int | None, bool]:
+    """The place of one with a free slot: any of the first target that does not rest; else whether waiting may bring one."""
+    rank: int | None = None
+    for index, way in enumerate(ahead):
+        if rank is not None and way.rank != rank:
+            break
+        backend = way.backend
+        if not (backend.breaker.calm or backend.breaker.admits(now)):
+            continue
+        rank = way.rank
+        if backend.busy < backend.slots:
+            return index, True
+    return None, rank is not None
