@@ -50,7 +50,7 @@ def speedups(data: Any) -> dict[str, Any]:  # noqa: ANN401 - what the JSON holds
 async def test_an_engine_with_half_the_delay_between_tokens_is_shown_to_be_faster(
     folder: Path, scripted_engine: Engine
 ) -> None:
-    """S1.2, S1.25, S1.30, S3.1, S3.12, S3.18: measured side by side, told in the documents' form; twice the delay gives an interval without 1."""
+    """S1.2, S1.25, S1.30, S3.1, S3.12, S3.18, S4.2: measured side by side, told in the documents' form; twice the delay gives an interval without 1."""
     scripted_engine.script = Script(count=8, gap=0.03)
     names = ("--name-a", "Ollama", "--name-b", "vLLM")
     async with Engine(["m"], script=Script(count=8, gap=0.015)) as faster:
