@@ -45,7 +45,6 @@ class Parsed(msgspec.Struct):
     refusal: PenstockError | None = None
     size: int = 0
     body: list[bytes] = []
-    whole: bool = False
 
 
 class HotLane(Guard):
@@ -145,7 +144,6 @@ class HotLane(Guard):
         if parsed is None or self._last_one:
             return
         parsed.keep_alive = self.parser.should_keep_alive() and parsed.chunked
-        parsed.whole = True
         request = parsed.request
         if self._lessons and parsed.keep_alive and request is not None:
             self._lesson = (parsed.size, Seen(request.route, request.headers, request.caller, self.line.keyring))

@@ -25,7 +25,7 @@ LEARN_EVERY = 1.0
 
 
 class Listener(Protocol):
-    """Who asked. Callbacks come from the event loop, never from inside `ask` except `lost` of a closed origin."""
+    """Who asked. Callbacks come from the event loop, or from inside `Origin.close`; never from inside `ask`."""
 
     __slots__ = ()
 
