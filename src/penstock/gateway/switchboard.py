@@ -198,7 +198,9 @@ class Switchboard:
                     before = (await asyncio.to_thread(self._read)).get(alias, Switch(alias=alias))
                     after = msgspec.structs.replace(after, revision=before.revision)  # noqa: PLW2901 - the same, on top
                     await asyncio.to_thread(self._write, after, event)
-                    del self.owed[alias]
+                    # Meanwhile somebody may have ordered the next way back, which is owed in its place.
+                    if self.owed[alias][1] is event:
+                        del self.owed[alias]
             if not self.owed:
                 await self.again()
                 await self._spread()
