@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from penstock.errors import ConfigError
+from penstock.errors import PenstockError
 from penstock.gateway import orders
 from penstock.gateway.canary import Figures
 from penstock.gateway.switched import dead
@@ -105,8 +105,8 @@ class Watch:
                 continue
             try:
                 await self._decide(switch, switch.canary, window)
-            except ConfigError as error:
-                # Somebody was faster, or the state cannot be written: look again in a moment.
+            except PenstockError as error:
+                # Somebody was faster, the state cannot be written, or we are draining: look again in a moment.
                 log.warning("a canary could not be moved", alias=switch.alias, problem=error.sentence())
                 await self._board.again()
 
