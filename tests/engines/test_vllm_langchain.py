@@ -151,8 +151,10 @@ async def test_stop_and_limit_are_kept(text: VLLMClient, said: str) -> None:
 
 async def test_what_vllm_refuses(vllm_generate: VllmServer, chats: ChatVLLM) -> None:
     """W31: a wrong model name is told with what is served; the caller's own mistakes are not tried again."""
+    other = ChatVLLM(model="meta-llama/other", base_url=vllm_generate.url)
     with pytest.raises(ModelNotServed, match=LLAMA):
-        await ChatVLLM(model="meta-llama/other", base_url=vllm_generate.url).ainvoke("Hello")
+        await other.ainvoke("Hello")
+    await other.aclose()
     with pytest.raises(BadRequest):
         await chats.ainvoke("word " * 20000)
 
