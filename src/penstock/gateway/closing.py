@@ -77,7 +77,8 @@ def _record(request: Request, status: int, seconds: float, outcome: str, error: 
             record.first_token = (request.timing.first - request.timing.arrived) / 1e9
     if outcome != "answered":
         record.outcome, record.error = outcome, error
-    _add_rare(record, request)
+    if request.queued or request.fallback or request.trace:
+        _add_rare(record, request)
     return record
 
 

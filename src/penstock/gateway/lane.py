@@ -59,6 +59,8 @@ class HotLane(Guard):
     _fresh = True
     """The next byte begins a request, and nothing is being answered."""
     _known: KnownHead[Seen] | None = None
+    _repeated: Parsed
+    """Stands for every request whose head was known: one at a time is answered."""
     _lessons = LESSONS
     _lesson: tuple[int, Seen] | None = None
     """Size of the body and head of the request just parsed, if it may come again."""
@@ -78,6 +80,8 @@ class HotLane(Guard):
             if fresh:
                 self._lessons -= 1
                 self._known = learn(data, size, lesson)
+                # keep-alive and HTTP/1.1, or there would have been no lesson
+                self._repeated = Parsed(None, keep_alive=True, chunked=True)
 
     def _again(self, seen: Seen, body: bytes) -> None:
         """One whole request, and nothing behind it, on a connection that waited for it."""
@@ -86,8 +90,8 @@ class HotLane(Guard):
         self.deadline = NEVER
         line = self.line
         request = Request(line, seen.route, seen.headers, line.request_id(seen.headers), seen.caller)
-        # keep-alive and HTTP/1.1, or the head would not have been learnt
-        self._current = Parsed(request, True, True)  # noqa: FBT003 - by position, as it is made for every request
+        current = self._current = self._repeated
+        current.request = request
         request.start(body, self)
 
     # ── httptools ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -209,6 +213,8 @@ class HotLane(Guard):
     def _done(self) -> None:
         parsed, self._current = self._current, None
         self.server_state.total_requests += 1
+        if parsed is not None:
+            parsed.request = None  # a connection that waits for its next request does not keep the last one
         if parsed is None or not parsed.keep_alive:
             self.rest()
             self.transport.close()

@@ -91,15 +91,16 @@ class Request:
         """The body is whole: decide who may answer, and go as soon as there is a slot."""
         self.client = client
         self.line.active.add(self)
+        now = time.monotonic()
         try:
-            previous = self._read(body)
+            previous = self._read(body, now)
         except Refusal as error:
             self._refuse(error)
             return
         if previous and not self.line.answers.knows(previous):
             self.line.answers.look_up(previous, self._looked_up)
         else:
-            self._go()
+            self._go(now)
 
     def _looked_up(self, trouble: PenstockError | None) -> None:
         """The state has been asked whose the answer before this one is; `trouble` is why it does not tell."""
@@ -108,7 +109,7 @@ class Request:
         if trouble is not None and self.line.config.callers:
             self._refuse(trouble)
         else:
-            self._go()
+            self._go(time.monotonic())
 
     def leave(self) -> None:
         """The client is gone: the engine shall not go on for nobody."""
@@ -169,17 +170,17 @@ class Request:
 
     # ── decode, alias, ways ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _read(self, body: bytes) -> str | None:
+    def _read(self, body: bytes, now: float) -> str | None:
         """What is asked, of which alias; the id of the answer that it continues."""
         call = self.call = self.route.decode(body, self.headers.get(b"content-type", b"").decode("latin-1"))
-        known = self.known = self.line.served(self.route, call, self.caller, time.monotonic())
+        known = self.known = self.line.served(self.route, call, self.caller, now)
         self.alias_name = known.name
         if "*" not in self.caller.scopes:
             check_scope(self.caller, known.name)
         return call.previous
 
-    def _go(self) -> None:
-        known, now = self.known, time.monotonic()
+    def _go(self, now: float) -> None:
+        known = self.known
         if known is None:
             return
         try:
