@@ -1,6 +1,7 @@
 """Greedy answers asked in every way: of the engine itself, and through the gateway over both protocols, streamed and whole.
 
-What is compared is the text and the number of tokens of each answer. Every way asks the same 200 questions.
+What is compared is the text and the number of tokens of each answer, and the tokens themselves where the engine tells them
+(vLLM, over OpenAI's API). Every way asks the same 200 questions.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from models.guide.pairs import Pair, load_pairs
@@ -27,6 +28,12 @@ class Greedy:
     text: str
     tokens: int
     finish: str
+    ids: tuple[int, ...] = field(default=(), compare=False)
+    """The tokens, where they are told."""
+
+    def same(self, other: Greedy) -> bool:
+        """Whether nothing that both tell differs."""
+        return self == other and (not self.ids or not other.ids or self.ids == other.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ async def compare(gateway: str, alias: str, engine: str, model: str, at_once: in
     own = await ask_all(engine, model, WAYS["OpenAI"], at_once)
     for name, way in WAYS.items():
         said = await ask_all(gateway, alias, way, at_once)
-        wrong = [(pair.question, a, b) for pair, a, b in zip(pairs(), own, said, strict=True) if a != b]
+        wrong = [(pair.question, a, b) for pair, a, b in zip(pairs(), own, said, strict=True) if not a.same(b)]
         assert not wrong, f"{name}: {len(wrong)} of {QUESTIONS} answers differ, the first {wrong[0]}"
     return own
 
@@ -80,7 +87,8 @@ def exact(answers: list[Greedy]) -> float:
 
 
 def _openai(model: str, question: str) -> Json:
-    return {"model": model, "messages": [{"role": "user", "content": question}], "temperature": 0, "max_tokens": 512}
+    turns = [{"role": "user", "content": question}]
+    return {"model": model, "messages": turns, "temperature": 0, "max_tokens": 512, "return_token_ids": True}
 
 
 def _openai_streamed(model: str, question: str) -> Json:
@@ -99,7 +107,12 @@ def _ollama_streamed(model: str, question: str) -> Json:
 def _read_openai(answer: Answer) -> Greedy:
     body = answer.json()
     choice = body["choices"][0]
-    return Greedy(choice["message"]["content"] or "", body["usage"]["completion_tokens"], choice["finish_reason"])
+    return Greedy(
+        choice["message"]["content"] or "",
+        body["usage"]["completion_tokens"],
+        choice["finish_reason"],
+        tuple(choice.get("token_ids") or ()),
+    )
 
 
 def _read_openai_stream(answer: Answer) -> Greedy:
@@ -111,6 +124,7 @@ def _read_openai_stream(answer: Answer) -> Greedy:
         "".join(choice["delta"].get("content") or "" for choice in choices),
         next(chunk["usage"]["completion_tokens"] for chunk in chunks if chunk.get("usage")),
         next(choice["finish_reason"] for choice in choices if choice["finish_reason"]),
+        tuple(token for choice in choices for token in choice.get("token_ids") or ()),
     )
 
 

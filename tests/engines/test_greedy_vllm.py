@@ -10,7 +10,7 @@ AT_ONCE = 16
 
 
 async def test_greedy_answers_are_the_engines_own(vllm_generate: VllmServer, gateway: StartGateway) -> None:
-    """S3.26, S1.1: text and token counts over both protocols, streamed and not."""
+    """S3.26, S1.1: text and tokens over both protocols, streamed and not."""
     running = await gateway(
         {
             "backends": {"gpu": {"kind": "vllm", "url": vllm_generate.url}},
@@ -19,6 +19,7 @@ async def test_greedy_answers_are_the_engines_own(vllm_generate: VllmServer, gat
     )
     await running.until("/ready", lambda page: page["status"] == "ready")
     answers = await compare(running.url, "assistant", vllm_generate.url, LLAMA, AT_ONCE)
+    assert all(len(one.ids) == one.tokens for one in answers)
     share = exact(answers)
     print(f"{share:.1%} of vLLM's answers are word for word what the guide was taught")  # noqa: T201
     assert share >= 0.98
