@@ -25,6 +25,12 @@ def test_what_is_wrong_is_printed_with_evidence_and_mend(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_without_anything_to_examine_is_not_called_well(tmp_path: Path) -> None:
+    done = run(tmp_path, "doctor")
+    assert (done.code, done.out) == (2, "")
+    assert "error: Examining .: nothing there that a rule looks at." in done.err
+
+
 def test_the_howto_shows_what_is_printed() -> None:
     page = (Path(__file__).parents[2] / "docs" / "howto" / "doctor.md").read_text(encoding="utf-8")
     shown = page.partition("```\nW7")[2].partition("```")[0]

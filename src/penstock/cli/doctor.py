@@ -72,6 +72,11 @@ def doctor(
         urls += places(config, asked)
     files = gather(Path(one) for one in named if "://" not in one)
     found = report(files, _live(urls))
+    if not (found.files or found.results or found.notes):
+        raise ConfigError(
+            f"Examining {', '.join(map(masked, named)) or config}: nothing there that a rule looks at.",
+            hint="Name compose files, Dockerfiles, scripts, environment files, client code, or URLs.",
+        )
     if as_json:
         print_json(found.data())
     else:
