@@ -20,6 +20,7 @@ from penstock.gateway.line import Line
 from penstock.gateway.peers import Peers
 from penstock.gateway.places import Places
 from penstock.gateway.record import Records
+from penstock.gateway.sink import Sink
 from penstock.state.switch import Canary, Event, Switch
 
 
@@ -46,7 +47,7 @@ async def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     settings = config({"old": vllm(), "new": vllm()}, [(["old"], "m")])
     url = f"sqlite:///{tmp_path / 'state.db'}"
     fleet, places = Still(settings), Places(url)
-    line = Line(settings, fleet, Records(lines=False, json=True, out=io.BytesIO()))
+    line = Line(settings, fleet, Records(lines=False, json=True, out=Sink(io.BytesIO())))
     one = Held(line, places, Peers(str(tmp_path / "admin.sock"), 0, 1), url, leads=False)
     one.ready()
     yield one

@@ -1,4 +1,4 @@
-"""The request log: whole lines, off the loop, and what is lost is counted."""
+"""The request log: whole lines, off the loop, and what is lost is counted; places of answers until the state has them."""
 
 from __future__ import annotations
 
@@ -11,38 +11,10 @@ from typing import Any
 import pytest
 
 from penstock.gateway.record import BUFFER, Record, Records
+from penstock.gateway.sink import Sink
 
 LIMIT = 20.0
 WHEN = datetime(2026, 11, 21, 15, 4, 5, 678900, UTC).timestamp()
-
-
-class Slow(io.BytesIO):
-    """A disk that takes nothing until it is let go, and says when somebody tries."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tried = threading.Event()
-        self.go = threading.Event()
-
-    def write(self, data: Any) -> int:  # noqa: ANN401 - a buffer of any kind
-        self.tried.set()
-        assert self.go.wait(LIMIT)
-        return super().write(data)
-
-
-class Full(io.BytesIO):
-    """A disk that is full at first."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.failed = threading.Event()
-        self.room = threading.Event()
-
-    def write(self, data: Any) -> int:  # noqa: ANN401 - a buffer of any kind
-        if not self.room.is_set():
-            self.failed.set()
-            raise OSError(28, "No space left on device")
-        return super().write(data)
 
 
 class Shelf:
@@ -50,9 +22,15 @@ class Shelf:
 
     def __init__(self) -> None:
         self.kept: dict[str, tuple[str, str]] = {}
+        self.full = False
+        self.refused = threading.Event()
 
-    def put_answers(self, places: list[tuple[str, str, str]]) -> None:
+    def put_answers(self, places: list[tuple[str, str, str]]) -> bool:
+        if self.full:
+            self.refused.set()
+            return False
         self.kept.update({answer: (tenant, backend) for answer, tenant, backend in places})
+        return True
 
     def answer_place(self, answer: str) -> tuple[str, str] | None:
         return self.kept.get(answer)
@@ -65,11 +43,13 @@ def record(**more: Any) -> Record:  # noqa: ANN401 - any field of a record
 
 def written(*records: Record, as_json: bool) -> list[str]:
     out = io.BytesIO()
-    log = Records(lines=True, json=as_json, out=out)
+    log = Records(lines=True, json=as_json, out=Sink(out))
+    log.out.start()
     log.start()
     for one in records:
         log.add(one)
     log.close()
+    log.out.close()
     text = out.getvalue().decode()
     assert not text or text.endswith("\n")
     return text.splitlines()
@@ -102,42 +82,43 @@ def test_nothing_written_is_lost_at_the_end() -> None:
     assert [json.loads(line)["request"] for line in lines] == [str(number) for number in range(500)]
 
 
-def test_what_does_not_fit_is_counted_and_said() -> None:
-    out = Slow()
-    log = Records(lines=True, json=True, out=out)
-    log.start()
-    log.add(record())
-    assert out.tried.wait(LIMIT)
+def test_what_does_not_fit_is_counted() -> None:
+    """The thread has not been started, so nothing is taken out."""
+    sink = Sink(io.BytesIO())
+    log = Records(lines=True, json=True, out=sink)
     for _ in range(BUFFER + 7):
         log.add(record())
-    out.go.set()
-    log.close()
-    lines = out.getvalue().decode().splitlines()
-    assert len(lines) == 1 + BUFFER + 1
-    assert lines[-1].startswith("7 request lines were lost")
+    assert sink.lost == 7
 
 
-def test_a_full_disk_does_not_end_the_log() -> None:
-    out = Full()
-    log = Records(lines=True, json=True, out=out)
+def test_what_the_state_could_not_take_is_offered_again() -> None:
+    shelf = Shelf()
+    shelf.full = True
+    log = Records(lines=False, json=True, places=shelf, out=Sink(io.BytesIO()))
     log.start()
-    log.add(record())
-    assert out.failed.wait(LIMIT)
-    out.room.set()
-    log.add(record(request="later"))
+    log.stuck("resp_1", "tenant", "gpu")
+    assert shelf.refused.wait(LIMIT)
+    assert log.unwritten == 1
+    shelf.full = False
     log.close()
-    lines = out.getvalue().decode().splitlines()
-    assert json.loads(lines[0])["request"] == "later"
-    assert "request lines were lost" in lines[-1]
+    assert shelf.kept == {"resp_1": ("tenant", "gpu")}
+    assert log.unwritten == 0
+
+
+def test_places_that_wait_for_the_state_have_a_bound() -> None:
+    log = Records(lines=False, json=True, places=Shelf(), out=Sink(io.BytesIO()))
+    for number in range(BUFFER + 3):
+        log.stuck(f"resp_{number}", "tenant", "gpu")
+    assert (log.unwritten, log.forgotten) == (BUFFER, 3)
 
 
 @pytest.mark.parametrize("lines", [True, False])
 def test_where_answers_live_is_kept(lines: bool) -> None:  # noqa: FBT001 - both settings
     shelf = Shelf()
-    log = Records(lines=lines, json=True, places=shelf, out=io.BytesIO())
+    log = Records(lines=lines, json=True, places=shelf, out=Sink(io.BytesIO()))
     log.start()
     log.stuck("resp_1", "tenant", "gpu")
     log.close()
     assert shelf.kept == {"resp_1": ("tenant", "gpu")}
     assert log.where("resp_1") == ("tenant", "gpu")
-    assert Records(lines=lines, json=True, out=io.BytesIO()).where("resp_1") is None
+    assert Records(lines=lines, json=True, out=Sink(io.BytesIO())).where("resp_1") is None

@@ -19,6 +19,7 @@ from penstock.gateway.client import Headers
 from penstock.gateway.line import Line
 from penstock.gateway.record import Records
 from penstock.gateway.request import Request
+from penstock.gateway.sink import Sink
 from penstock.protocols.table import ROUTES
 
 PATH = b"/v1/chat/completions"
@@ -61,7 +62,7 @@ class Site:
         self.peer = peer
         self.fleet = Still(settings)
         self.fleet.up("a", "m")
-        self.line = Line(settings, self.fleet, Records(lines=False, json=True, out=io.BytesIO()))
+        self.line = Line(settings, self.fleet, Records(lines=False, json=True, out=Sink(io.BytesIO())))
 
     def ask(self, *, stream: bool = True) -> tuple[Request, Kept]:
         request, client = self.line.open(ROUTES[PATH], {}), Kept()

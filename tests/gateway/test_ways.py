@@ -14,6 +14,7 @@ from penstock.gateway.breaker import TRIP
 from penstock.gateway.fleet import State
 from penstock.gateway.line import Line
 from penstock.gateway.record import Records
+from penstock.gateway.sink import Sink
 from penstock.gateway.ways import Ways
 from penstock.protocols.table import ROUTES
 from penstock.types import Operation
@@ -28,7 +29,7 @@ class Site:
     def __init__(self, settings: Config) -> None:
         self.config = settings
         self.fleet = Still(settings)
-        self.line = Line(settings, self.fleet, Records(lines=False, json=True, out=io.BytesIO()))
+        self.line = Line(settings, self.fleet, Records(lines=False, json=True, out=Sink(io.BytesIO())))
 
     def ways(self, path: str = "/v1/chat/completions", operation: Operation = Operation.CHAT) -> Ways:
         found = self.line.ways(ROUTES[path.encode()], "a", self.config.aliases["a"], operation)

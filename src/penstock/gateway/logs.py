@@ -1,4 +1,4 @@
-"""One way to log: structlog over the standard library, as JSON lines or for a terminal, on stderr."""
+"""One way to log: structlog over the standard library, as JSON lines or for a terminal, on stderr by way of a sink."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import structlog
 
 from penstock.config import Log
+from penstock.gateway.sink import Sink
 
 
 def is_json(settings: Log) -> bool:
@@ -15,8 +16,21 @@ def is_json(settings: Log) -> bool:
     return settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
 
 
-def configure(settings: Log) -> None:
-    """Set up every logger of the process, uvicorn's and asyncio's among them."""
+class _ToSink(logging.Handler):
+    """Hands lines to the thread that writes them: who logs never waits."""
+
+    def __init__(self, sink: Sink) -> None:
+        super().__init__()
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._sink.say(self.format(record).encode("utf-8", "backslashreplace"))
+
+
+def configure(settings: Log) -> Sink:
+    """Set up every logger of the process, uvicorn's and asyncio's among them; where they write, and requests' lines too."""
+    sink = Sink()
+    sink.start()
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -39,7 +53,7 @@ def configure(settings: Log) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _ToSink(sink)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
@@ -51,3 +65,4 @@ def configure(settings: Log) -> None:
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
         logging.getLogger(name).propagate = True
+    return sink

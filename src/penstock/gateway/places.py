@@ -26,13 +26,24 @@ class Places:
         self._url = url
         self._store: Store | None = None
         self._lock = threading.Lock()
+        self._failing = False
+        self.failures = 0
+        """Attempts to write that failed."""
 
-    def put_answers(self, places: list[tuple[str, str, str]]) -> None:
-        """Remember tenant and backend of each answer id; where that is impossible, say so and go on."""
+    def put_answers(self, places: list[tuple[str, str, str]]) -> bool:
+        """Remember tenant and backend of each answer id; where that is impossible now, say so once and go on."""
         try:
             self.store().put_answers(places)
         except ConfigError as error:
-            log.warning("answers are remembered in memory alone", problem=error.sentence())
+            self.failures += 1
+            if not self._failing:
+                log.warning("answers are remembered in memory alone", problem=error.sentence())
+            self._failing = True
+            return False
+        if self._failing:
+            log.info("answers are kept in the state again", answers=len(places))
+        self._failing = False
+        return True
 
     def answer_place(self, answer: str) -> tuple[str, str] | None:
         """The tenant of an answer and the backend that made it, if they are remembered."""

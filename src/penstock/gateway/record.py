@@ -1,21 +1,26 @@
 """What is kept of a request once it is over: one line of the log, and where its answer lives.
 
-Lines are collected on the loop and written by one thread, so that a slow disk or terminal never delays a byte. The
-buffer is bounded; what does not fit is counted and said. Receipts will be written from the same place.
+Both are collected on the loop and worked off by one thread within a quarter of a second, so that no byte is delayed. Lines
+go to the sink of the log (sink.py). What the state cannot take now, its disk being full for one, is kept and offered again.
+The buffers are bounded; what does not fit is counted. Receipts will be written from the same place.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
+import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import msgspec
 
+from penstock.gateway.sink import Sink
+
 BUFFER = 10_000
 EVERY = 0.25
+LATER = 2.0
+"""Seconds until the state is offered again what it could not take."""
 
 
 class Record(msgspec.Struct, omit_defaults=True):
@@ -49,8 +54,8 @@ class Record(msgspec.Struct, omit_defaults=True):
 class Places(Protocol):
     """Where is kept whose stored answers are and where they live; the store implements it."""
 
-    def put_answers(self, places: list[tuple[str, str, str]]) -> None:
-        """Remember tenant and backend of each answer id."""
+    def put_answers(self, places: list[tuple[str, str, str]]) -> bool:
+        """Remember tenant and backend of each answer id; False where that is not possible now."""
 
     def answer_place(self, answer: str) -> tuple[str, str] | None:
         """The tenant of an answer, and the backend that made it."""
@@ -59,14 +64,17 @@ class Places(Protocol):
 class Records:
     """The writer of one process: a bounded buffer and the thread that empties it."""
 
-    def __init__(self, *, lines: bool, json: bool, places: Places | None = None, out: BinaryIO | None = None) -> None:
+    def __init__(self, *, lines: bool, json: bool, places: Places | None = None, out: Sink | None = None) -> None:
         self.lines = lines
         self._json = json
         self._places = places
-        self._out = out or sys.stderr.buffer
+        self.out = out or Sink()
         self._buffer: deque[Record] = deque()
         self._sticky: deque[tuple[str, str, str]] = deque()
-        self._lost = 0
+        self._due = 0.0
+        """Monotonic time before which the state is not asked again."""
+        self.forgotten = 0
+        """Places of answers that the state will never have: it took nothing for too long."""
         self._wake = threading.Event()
         self._stop = False
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
@@ -85,15 +93,24 @@ class Records:
     def add(self, record: Record) -> None:
         """Keep a finished request; never blocks."""
         if len(self._buffer) >= BUFFER:
-            self._lost += 1
+            self.out.lose(1)
         else:
             self._buffer.append(record)
 
     def stuck(self, answer: str, tenant: str, backend: str) -> None:
         """Keep whose an answer is and where it lives: soon, because the next request about it may come to another worker."""
-        if self._places is not None and len(self._sticky) < BUFFER:
-            self._sticky.append((answer, tenant, backend))
-            self._wake.set()
+        if self._places is None:
+            return
+        if len(self._sticky) >= BUFFER:
+            self.forgotten += 1
+            return
+        self._sticky.append((answer, tenant, backend))
+        self._wake.set()
+
+    @property
+    def unwritten(self) -> int:
+        """Places of answers that the state does not have yet."""
+        return len(self._sticky)
 
     def where(self, answer: str) -> tuple[str, str] | None:
         """Tenant and backend of an answer that this process does not remember. Blocks; call it in a thread."""
@@ -115,19 +132,15 @@ class Records:
     def _flush(self) -> None:
         # Made into text only here: many at once cost much less than each between two requests.
         lines = [self._text(self._buffer.popleft()) for _ in range(len(self._buffer))]
-        if self._lost:
-            lines.append(b"%d request lines were lost: the log could not be written fast enough." % self._lost)
-            self._lost = 0
         if lines:
-            try:
-                self._out.write(b"\n".join([*lines, b""]))
-                self._out.flush()
-            except OSError:
-                # A full disk or a closed terminal: there is nowhere to say it now, so it is said when writing works again.
-                self._lost += len(lines)
-        kept = [self._sticky.popleft() for _ in range(len(self._sticky))]
-        if kept and self._places is not None:
-            self._places.put_answers(kept)
+            self.out.say(*lines)
+        kept = list(self._sticky)
+        if kept and self._places is not None and (self._stop or time.monotonic() >= self._due):
+            if self._places.put_answers(kept):
+                for _ in kept:
+                    self._sticky.popleft()
+            else:
+                self._due = time.monotonic() + LATER
 
 
 def _line(record: Record, when: datetime) -> bytes:

@@ -34,6 +34,7 @@ from penstock.gateway.line import Line
 from penstock.gateway.peers import Peers, ask, socket_path
 from penstock.gateway.places import Places
 from penstock.gateway.record import Records
+from penstock.gateway.sink import Sink
 from penstock.gateway.switchboard import Switchboard
 
 log = structlog.stdlib.get_logger("penstock.server")
@@ -65,9 +66,10 @@ ALONE = Role()
 class Gateway:
     """Everything one process owns."""
 
-    def __init__(self, config: Config, source: Source, role: Role) -> None:
+    def __init__(self, config: Config, source: Source, role: Role, sink: Sink) -> None:
         self._source = source
         self._role = role
+        self._sink = sink
         self.config = config
         self._reading = asyncio.Lock()
 
@@ -77,7 +79,7 @@ class Gateway:
         async with contextlib.AsyncExitStack() as life:
             places = Places(config.state)
             life.callback(places.close)
-            records = Records(lines=config.log.requests, json=logs.is_json(config.log), places=places)
+            records = Records(lines=config.log.requests, json=logs.is_json(config.log), places=places, out=self._sink)
             records.start()
             life.callback(records.close)
             fleet = Fleet(config)
@@ -324,13 +326,13 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 def serve(config: Config, *, source: Source, role: Role = ALONE) -> int:
     """Run one gateway process in the foreground; its exit status. Raises `ConfigError` for what cannot start."""
-    logs.configure(config.log)
+    sink = logs.configure(config.log)
     shared = role.takeover or config.workers > 1
     sockets = listen.bind(config.listen, takeover=shared)
     ops = listen.bind(config.listen_metrics, takeover=shared)
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(Gateway(config, source, role).run(sockets, ops))
+            runner.run(Gateway(config, source, role, sink).run(sockets, ops))
     finally:
         for sock in (*sockets, *ops):
             sock.close()
