@@ -8,13 +8,14 @@ BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 # One file of tests stays in one process: what they share is started once.
 PYTEST  = $(BIN)/python -m pytest -q -n auto --dist loadfile
+DEEP    = -o norecursedirs='.* __pycache__' tests/faults/rows
 INSTALL = $(PYTHON) requirements/install.py $(VENV)
 # pip compiles the libraries it installs; our own source stays in place and some machines forbid writing bytecode at run time.
 COMPILE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up test check format test-vllm test-openwebui test-browser bench wheel lock clean
+.PHONY: help install install-dev up test check faults deep format test-vllm test-openwebui test-browser bench wheel lock clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -35,6 +36,13 @@ check: install-dev ## format, lint, types, imports, tests
 	@echo '· types' && $(BIN)/mypy --no-error-summary
 	@echo '· imports' && $(BIN)/lint-imports --no-logo
 	@echo '· tests' && $(PYTEST) $(ARGS)
+
+faults: install ## every fault of the catalogue set upon the gateway, and the table (ARGS='--row 3' to choose)
+	@$(BIN)/penstock faults $(ARGS)
+
+deep: install-dev ## the same scenarios as tests
+	@$(BIN)/python -m pytest -q -n 4 --dist load -m 'not alone' $(DEEP) $(ARGS)
+	@$(BIN)/python -m pytest -q -m alone $(DEEP) $(ARGS)
 
 format: install-dev ## put the files into the form that check asks for
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .

@@ -1,0 +1,140 @@
+"""Runs scenarios, several at a time where they allow it, and says how each ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+
+import msgspec
+
+from penstock.faults.catalogue import ROWS
+from penstock.faults.scenario import Failed, NotHere, Scenario
+from penstock.faults.stand import Stand
+
+_WORDS = 1500
+"""Characters of a reason that are kept."""
+
+
+class State(StrEnum):
+    """How a scenario or a row ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_APPLICABLE = "not applicable"
+    NOT_BUILT = "not built"
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """One scenario."""
+
+    row: int
+    name: str
+    expected: str
+    state: State
+    reason: str = ""
+    """What was expected and seen, or what is missing."""
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class RowResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the catalogue."""
+
+    row: int
+    title: str
+    state: State
+    later: str
+    """What of it is not built yet."""
+    scenarios: tuple[Result, ...] = ()
+
+
+async def run(
+    scenarios: Iterable[Scenario],
+    stand: Stand,
+    *,
+    jobs: int,
+    began: Callable[[Scenario], None],
+    ended: Callable[[Result], None],
+) -> tuple[Result, ...]:
+    """All of them; those that want to be alone come last."""
+    results: list[Result] = []
+    together = [one for one in scenarios if not (one.alone or stand.shared)]
+    alone = [one for one in scenarios if one.alone or stand.shared]
+    allowed = stand.allows
+
+    async def work(waiting: list[Scenario]) -> None:
+        while waiting:
+            scenario = waiting.pop(0)
+            began(scenario)
+            result = await one(scenario, stand, lacking(scenario, allowed))
+            results.append(result)
+            ended(result)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(max(1, jobs)):
+            group.create_task(work(together))
+    await work(alone)
+    return tuple(sorted(results, key=lambda result: (result.row, result.name)))
+
+
+def lacking(scenario: Scenario, allowed: frozenset[object]) -> str:
+    """What a scenario needs that is not to be had."""
+    return "; ".join(need.value for need in sorted(scenario.needs) if need not in allowed)
+
+
+async def one(scenario: Scenario, stand: Stand, missing: str = "") -> Result:
+    """One scenario, within its limit; whatever it raises is what came of it."""
+    begin = time.monotonic()
+    notes: list[str] = []
+
+    def result(state: State, reason: str = "") -> Result:
+        return Result(
+            row=scenario.row, name=scenario.name, expected=scenario.expected, state=state, reason=reason[:_WORDS],
+            notes=tuple(notes), seconds=round(time.monotonic() - begin, 2),
+        )  # fmt: skip
+
+    if missing:
+        return result(State.NOT_APPLICABLE, f"needs {missing}")
+    try:
+        async with asyncio.timeout(scenario.limit), stand.site(scenario) as site:
+            site.notes = notes
+            await scenario.run(site)
+    except NotHere as reason:
+        return result(State.NOT_APPLICABLE, str(reason))
+    except Failed as failure:
+        return result(State.FAILED, str(failure))
+    except TimeoutError:
+        where = _where(traceback.format_exc())
+        return result(State.FAILED, f"the end within {scenario.limit:g} s was expected {where}")
+    except (AssertionError, OSError, ValueError, LookupError, EOFError) as error:
+        # A wait of the journal that ended, or a connection that did: the scenario did not find what it expected.
+        return result(State.FAILED, f"{type(error).__name__}: {error} {_where(traceback.format_exc())}")
+    return result(State.PASSED)
+
+
+def _where(trace: str) -> str:
+    lines = [line.strip() for line in trace.splitlines() if "/scenarios/" in line]
+    return f"({lines[-1].rpartition('/')[2]})" if lines else ""
+
+
+def by_row(results: Iterable[Result]) -> tuple[RowResult, ...]:
+    """All rows of the catalogue, those without a scenario as not built."""
+    found: dict[int, list[Result]] = {}
+    for result in results:
+        found.setdefault(result.row, []).append(result)
+    return tuple(
+        RowResult(row=row.number, title=row.title, later=row.later, state=_state(of), scenarios=tuple(of))
+        for row in ROWS
+        for of in [found.get(row.number, [])]
+    )
+
+
+def _state(results: list[Result]) -> State:
+    states = {result.state for result in results}
+    for state in (State.FAILED, State.PASSED, State.NOT_APPLICABLE):
+        if state in states:
+            return state
+    return State.NOT_BUILT
