@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 from typing import Annotated
 
 import typer
@@ -16,7 +18,7 @@ from bench.build import programs
 from bench.peers import OURS, PEERS, Peer
 from bench.processes import raise_file_limit
 
-app = typer.Typer(add_completion=False, help="Measure the gateway beside nginx, haproxy and vllm-router.")
+app = typer.Typer(add_completion=False, help="Measure the gateway beside nginx, haproxy and other routers.")
 console = Console(stderr=True)
 WIDTH = 140
 """Of the tables, where the terminal is narrower or there is none."""
@@ -35,8 +37,8 @@ def default(context: typer.Context) -> None:
 def run(
     peers: Annotated[str, typer.Option(help="Comma-separated names; all that are installed where not given.")] = "",
     only: Annotated[str, typer.Option(help="Comma-separated scenarios or their beginnings, e.g. request,leave.")] = "",
-    count: Annotated[int, typer.Option("--rounds", min=1, max=100)] = 7,
-    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="One window.")] = 3.0,
+    count: Annotated[int, typer.Option("--rounds", min=1, max=100)] = 5,
+    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="One window.")] = 1.5,
     warm: Annotated[float, typer.Option(min=0.0, max=10, help="Before each window.")] = 0.5,
     seed: Annotated[int, typer.Option(help="Of the order of the peers.")] = 1,
     name: Annotated[str, typer.Option(help="Of the result files; *-local is ignored by git.")] = "local",
@@ -44,7 +46,8 @@ def run(
 ) -> None:
     """Measure side by side, print tables, write bench/results/<date>-<name>.json and .md."""
     raise_file_limit()
-    plan = rounds.Plan(_chosen(peers), count, seconds, warm, seed, tuple(filter(None, only.split(","))), cold)
+    wanted = tuple(filter(None, only.split(",")))
+    plan = rounds.Plan(_chosen(peers), count, seconds, warm, seed, wanted, cold, _command())
     facts = machine.describe()
     columns = (
         SpinnerColumn(),
@@ -90,6 +93,9 @@ def profile(
     seconds: Annotated[float, typer.Option(min=1, max=120)] = 10.0,
     top: Annotated[int, typer.Option(min=1, max=500)] = 40,
     native: Annotated[bool, typer.Option("--native", help="With the frames of C extensions.")] = False,  # noqa: FBT002 - a flag
+    name: Annotated[
+        str, typer.Option(help="Also write bench/results/<date>-<name>-profile.txt, after what is there.")
+    ] = "",
 ) -> None:
     """Show which functions of the gateway the time goes to under load."""
     kind = _traffic(scenario)
@@ -100,13 +106,17 @@ def profile(
         table.add_row(
             f"{100 * count / seen.total:.1f}", f"{100 * seen.under[function] / seen.total:.1f}", Text(function)
         )
-    output = Console(width=max(console.width, WIDTH))
-    output.print(table)
     busy = seen.user + seen.system or 1.0
     cost = seen.sample.fault or f"{seen.sample.value:.1f} {kind.scenario.unit} (the profiler slows it)"
-    output.print(
-        f"{cost}; user mode {100 * seen.user / busy:.0f} %, kernel {100 * seen.system / busy:.0f} % of its CPU time"
-    )
+    said = f"{cost}; user mode {100 * seen.user / busy:.0f} %, kernel {100 * seen.system / busy:.0f} % of its CPU time"
+    output = Console(width=max(console.width, WIDTH), record=bool(name))
+    output.print(table)
+    output.print(said)
+    if name:
+        path = report.profile_path(name)
+        with path.open("a") as file:
+            file.write(f"{_command()}, at commit {machine.commit()}\n\n{output.export_text()}\n")
+        console.print(f"written: {path}")
 
 
 @app.command()
@@ -184,6 +194,12 @@ def _chosen(names: str) -> tuple[Peer, ...]:
     for line in _absent(PEERS.values()):
         console.print(f"left out: {line}", style="yellow")
     return tuple(peer for peer in PEERS.values() if not peer.missing)
+
+
+def _command() -> str:
+    """What was typed, as the Makefile takes it."""
+    arguments = shlex.join(sys.argv[1:])
+    return f'make bench ARGS="{arguments}"' if arguments else "make bench"
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 /* load.c: a closed-loop load generator: every connection sends its next request when it has the whole answer to the last.
  *
- *   load --port P --body FILE [--connections N] [--seconds S] [--warm S] [--stream CHUNKS] [--pid PID]...
+ *   load --port P --body FILE [--connections N] [--seconds S] [--warm S] [--stream CHUNKS] [--spread S] [--pid PID]...
  *   load --port P --body FILE --connections N --hold
  *
  * The first form runs for --warm seconds, then measures for --seconds and prints one line of JSON: requests, chunks,
  * percentiles, and the CPU time that the processes --pid used in exactly that window, read from their CPU clocks here so
  * that nobody has to be woken up in time. --stream says that answers are server-sent events of so many stamped chunks; an
- * answer with another number counts as wrong.
+ * answer with another number counts as wrong. --spread starts the connections over so many seconds instead of all at once.
  *
  * The second form opens N streams, waits for the first chunk on each, prints {"open": N} and holds them until stdin ends.
  *
@@ -82,7 +82,8 @@ static bool ask(struct connection *c) {
     c->mark = 0;
     c->stamps = 0;
     c->sent_at = now_ns();
-    /* 2 KB always fit into an idle connection's send buffer; a blocking send of them never waits for the other side. */
+    /* 2 KB always fit into an idle connection's send buffer. For 100 KB the blocking send may wait until the proxy reads, which
+     * it does whatever we do: what it passes on goes to another process. */
     return send(c->fd, request, request_length, MSG_NOSIGNAL) == (ssize_t)request_length;
 }
 
@@ -284,7 +285,7 @@ static void make_request(const char *path) {
     fclose(file);
     request = grow(NULL, length + 512);
     int head = sprintf(request, "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: bench/1\r\nAccept: */*\r\n"
-                                "Authorization: Bearer bench-key-for-measuring\r\nContent-Type: application/json\r\n"
+                                "Authorization: Bearer sk-bench-key-for-measuring\r\nContent-Type: application/json\r\n"
                                 "Content-Length: %zu\r\n\r\n", port, length);
     memcpy(request + head, body, length);
     request_length = (size_t)head + length;
@@ -293,9 +294,9 @@ static void make_request(const char *path) {
 int main(int count, char **arguments) {
     static const struct option options[] = {{"port", 1, 0, 'p'}, {"body", 1, 0, 'b'}, {"connections", 1, 0, 'c'},
                                             {"seconds", 1, 0, 's'}, {"warm", 1, 0, 'w'}, {"stream", 1, 0, 'e'},
-                                            {"pid", 1, 0, 'i'}, {"hold", 0, 0, 'h'}, {0, 0, 0, 0}};
+                                            {"pid", 1, 0, 'i'}, {"spread", 1, 0, 'd'}, {"hold", 0, 0, 'h'}, {0, 0, 0, 0}};
     int connections = 1;
-    double seconds = 3, warm = 0.5;
+    double seconds = 3, warm = 0.5, spread = 0;
     pid_t pids[PIDS_MAX];
     size_t pid_count = 0;
     for (int option; (option = getopt_long(count, arguments, "", options, NULL)) != -1;) {
@@ -304,6 +305,7 @@ int main(int count, char **arguments) {
         else if (option == 'c') connections = atoi(optarg);
         else if (option == 's') seconds = atof(optarg);
         else if (option == 'w') warm = atof(optarg);
+        else if (option == 'd') spread = atof(optarg);
         else if (option == 'e') expected = atol(optarg);
         else if (option == 'i' && pid_count < PIDS_MAX) pids[pid_count++] = atoi(optarg);
         else if (option == 'h') holding = true;
@@ -318,7 +320,9 @@ int main(int count, char **arguments) {
         hold(all, connections, seconds);
         return 0;
     }
+    uint64_t begin = now_ns();
     for (int i = 0; i < connections; i++) {
+        while (now_ns() < begin + (uint64_t)(spread * 1e9 * i / connections)) poll_once(1);
         dial(&all[i]);
         ask(&all[i]);
     }

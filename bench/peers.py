@@ -1,7 +1,7 @@
 """The stacks under test: how each is started in front of the mock engine, at its best for this work.
 
-Each is one worker without access logs of its own except ours, which runs as it is installed: keys checked, every step on, a log
-line per request. nginx and haproxy do nothing of a gateway's work; they are the floor. One table at the end names them all.
+Each is one worker without access logs of its own except ours, which runs as it is installed, with every step on: see CONFIG. nginx
+and haproxy do nothing of a gateway's work; they are the floor. One table at the end names them all.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from bench.processes import KEY, free_port
 
 HERE = Path(__file__).parent
 ROUTER = HERE / ".peers" / "vllm-router" / "bin" / "vllm-router"
+SGLANG = HERE / ".peers" / "sglang-router" / "bin" / "sglang-router"
+LITELLM = HERE / ".peers" / "litellm" / "bin" / "litellm"
 PENSTOCK = Path(sys.executable).parent / "penstock"
 
 
@@ -48,6 +50,10 @@ class Peer:
 
     control: bool = False
     """A second copy of another peer, to see the noise."""
+    only: tuple[str, ...] = ()
+    """Scenarios or their beginnings, for a peer that is there for the sake of these; empty means all."""
+    slow: bool = False
+    """Too slow to fill the others' windows: it gets fewer and longer ones."""
 
     @property
     def missing(self) -> str | None:
@@ -72,7 +78,7 @@ http {{
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
     keepalive_requests 100000000;
-    client_body_buffer_size 64k;
+    client_body_buffer_size 256k;
     upstream engine {{
         server 127.0.0.1:{engine};
         keepalive 2048;
@@ -135,18 +141,50 @@ def vllm_router(site: Site) -> Launch:
     return Launch(tuple(argv))
 
 
+def sglang_router(site: Site) -> Launch:
+    argv = [str(SGLANG), "launch", "--host", "127.0.0.1", "--port", str(site.port)]
+    argv += ["--worker-urls", f"http://127.0.0.1:{site.engine}", "--policy", "round_robin", "--log-level", "error"]
+    argv += ["--prometheus-port", str(free_port()), "--max-concurrent-requests", "8192"]
+    return Launch(tuple(argv))
+
+
+LITELLM_CONFIG = """
+model_list:
+  - model_name: mock
+    litellm_params: {{model: openai/mock, api_base: "http://127.0.0.1:{engine}/v1", api_key: none}}
+general_settings: {{master_key: {key}}}
+"""
+LITELLM_ENVIRONMENT = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOG": "ERROR",
+    "LITELLM_MODE": "PRODUCTION",
+    "NO_DOCS": "True",
+}
+
+
+def litellm(site: Site) -> Launch:
+    """Without a database, logging errors only, on its faster server; it does not start without a key to check."""
+    config = site.directory / "config.yaml"
+    config.write_text(LITELLM_CONFIG.format(engine=site.engine, key=KEY))
+    argv = (str(LITELLM), "--config", str(config), "--host", "127.0.0.1", "--port", str(site.port))
+    return Launch((*argv, "--num_workers", "1", "--run_granian"), LITELLM_ENVIRONMENT)
+
+
 def uvloop_relay(site: Site) -> Launch:
     return Launch((sys.executable, str(HERE / "relay.py"), str(site.port), str(site.engine)))
 
 
+# Two replicas (both are the one mock engine), so that affinity is at work: each request is tied to a replica by its caller and the
+# beginning of its prompt, with bounded load. Keys, limits on every wait, watched streams, metrics, and a record of every request too.
 CONFIG = """
 listen: [127.0.0.1:{port}]
 http: {http}
+workers: {workers}
 backends:
-  engine: {{kind: vllm, url: "http://127.0.0.1:{engine}", slots: 8192}}
+{backends}
 aliases:
   mock:
-    targets: [{{backends: [engine], model: mock}}]
+    targets: [{{backends: [{names}], model: mock}}]
 callers:
   bench: {{tenant: bench, key_sha256: {digest}}}
 limits: {{first_token: 120s, between_tokens: 120s}}
@@ -155,13 +193,16 @@ admin: {directory}/admin.sock
 """
 
 
-def penstock(http: str) -> Callable[[Site], Launch]:
+BACKEND = '  {name}: {{kind: vllm, url: "http://127.0.0.1:{engine}", slots: 8192}}'
+
+
+def penstock(http: str, workers: int = 1, names: tuple[str, ...] = ("one", "two")) -> Callable[[Site], Launch]:
     def launch(site: Site) -> Launch:
         config = site.directory / "penstock.yaml"
         digest = hashlib.sha256(KEY.encode()).hexdigest()
-        config.write_text(
-            CONFIG.format(http=http, port=site.port, engine=site.engine, digest=digest, directory=site.directory)
-        )
+        backends = "\n".join(BACKEND.format(name=name, engine=site.engine) for name in names)
+        where = {"port": site.port, "directory": site.directory, "backends": backends, "names": ", ".join(names)}
+        config.write_text(CONFIG.format(http=http, workers=workers, digest=digest, **where))
         return Launch((str(PENSTOCK), "serve", "--config", str(config)))
 
     return launch
@@ -175,10 +216,14 @@ def _haproxy_version() -> str:
     return machine.first_line(["haproxy", "-v"]).partition("version ")[2].split(" ")[0]
 
 
-def _router_version() -> str:
+def _installed(program: Path, name: str) -> Callable[[], str]:
     """The version in the name of the installed distribution's metadata folder."""
-    found = sorted(ROUTER.parent.parent.glob("lib/python*/site-packages/vllm_router-*.dist-info"))
-    return found[0].name.removeprefix("vllm_router-").removesuffix(".dist-info") if found else ""
+
+    def version() -> str:
+        found = sorted(program.parent.parent.glob(f"lib/python*/site-packages/{name}-*.dist-info"))
+        return found[0].name.removeprefix(f"{name}-").removesuffix(".dist-info") if found else ""
+
+    return version
 
 
 def _uvloop_version() -> str:
@@ -194,8 +239,12 @@ UP = "run `make install`"
 FLOOR = "nginx"
 AGAIN = "nginx again"
 ROUTER_NAME = "vllm-router"
+SGLANG_NAME = "sglang-router"
+LITELLM_NAME = "litellm"
 RELAY = "uvloop relay"
 OURS = "penstock"
+ONE_BACKEND = "penstock without affinity"
+TWO = "penstock 2 workers"
 REFERENCE = "penstock asgi"
 
 # "nginx again" is a second, identical nginx: how far its ratio to the first strays from 1 is the noise of the run.
@@ -205,9 +254,22 @@ PEERS: dict[str, Peer] = {
         Peer(FLOOR, "nginx", INSTALL, _nginx_version, nginx),
         Peer(AGAIN, "nginx", INSTALL, _nginx_version, nginx, control=True),
         Peer("haproxy", "haproxy", INSTALL, _haproxy_version, haproxy),
-        Peer(ROUTER_NAME, ROUTER, INSTALL, _router_version, vllm_router),
+        Peer(ROUTER_NAME, ROUTER, INSTALL, _installed(ROUTER, "vllm_router"), vllm_router),
+        Peer(SGLANG_NAME, SGLANG, INSTALL, _installed(SGLANG, "sglang_router"), sglang_router),
+        Peer(LITELLM_NAME, LITELLM, INSTALL, _installed(LITELLM, "litellm"), litellm, slow=True),
         Peer(RELAY, sys.executable, UP, _uvloop_version, uvloop_relay),
         Peer(OURS, PENSTOCK, UP, _penstock_version, penstock("hot")),
+        Peer(ONE_BACKEND, PENSTOCK, UP, _penstock_version, penstock("hot", names=("one",)), only=("request-32",)),
+        Peer(TWO, PENSTOCK, UP, _penstock_version, penstock("hot", workers=2), only=("request-32",)),
         Peer(REFERENCE, PENSTOCK, UP, _penstock_version, penstock("asgi")),
     )
 }
+
+
+def _nothing(site: Site) -> Launch:
+    message = f"launching nothing in front of the engine at port {site.engine}"
+    raise AssertionError(message)
+
+
+# Not one of them: the way without a proxy, which says what the others add.
+DIRECT = Peer("direct", "true", UP, str, _nothing)

@@ -111,7 +111,7 @@ def post(port: int, body: bytes, seconds: float = 5.0) -> tuple[int, str]:
 
 
 # The same key as load.c sends, so that a gateway that checks keys does so in every scenario.
-KEY = "bench-key-for-measuring"
+KEY = "sk-bench-key-for-measuring"
 HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
 
 

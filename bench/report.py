@@ -16,13 +16,13 @@ from rich.text import Text
 
 from bench import leaving, peers, starting, streams, traffic
 from bench.machine import Machine
-from bench.rounds import Plan
+from bench.rounds import SLOW_ROUNDS, SLOW_STRETCH, Plan
 from bench.samples import Sample, Scenario, Spread, faults, ratios, spread, values
 from bench.targets import TIMES, Verdict, verdicts
 
 RESULTS = Path(__file__).parent / "results"
 SCENARIOS: tuple[Scenario, ...] = (
-    *(one.scenario for one in traffic.TRAFFIC),
+    *(scenario for one in traffic.TRAFFIC for scenario in one.scenarios),
     *streams.SCENARIOS,
     *(phase.scenario for phase in leaving.PHASES),
     *starting.SCENARIOS,
@@ -59,7 +59,7 @@ def _grid(report: Report, scenario: Scenario) -> Grid:
         columns += [f"{TIMES} {peers.FLOOR}", f"{TIMES} {peers.ROUTER_NAME}", "p50 / p99"]
     columns += ["samples", "faults"]
     rows = []
-    for peer in (one.name for one in report.plan.peers):
+    for peer in (peers.DIRECT.name, *(one.name for one in report.plan.peers)):
         own = [one for one in report.samples if (one.scenario, one.peer) == (scenario.name, peer)]
         if not own:
             continue
@@ -74,8 +74,26 @@ def _grid(report: Report, scenario: Scenario) -> Grid:
 
 def _verdict_grid(report: Report) -> Grid:
     titles = {scenario.name: scenario.title for scenario in SCENARIOS}
-    rows = tuple((titles[one.target.scenario], one.target.text, _spread(one.seen), one.word) for one in report.verdicts)
+    rows = tuple(
+        (f"{titles[one.target.scenario]}{one.target.whose}", one.target.text, _spread(one.seen), one.word)
+        for one in report.verdicts
+    )
     return Grid("Targets of the gateway (hot lane)", ("", "target", "seen, median [range]", ""), rows)
+
+
+def profile_path(name: str) -> Path:
+    """Where `profile --name` writes: beside the results of that name."""
+    return _stem(name).with_name(f"{_stem(name).name}-profile.txt")
+
+
+def missed(report: Report) -> str:
+    """Where to look when a target was missed; empty when none was."""
+    count = sum(one.met is False for one in report.verdicts)
+    profiles = sorted(RESULTS.glob("*-profile.txt"))
+    if not count:
+        return ""
+    where = f"bench/results/{profiles[-1].name}" if profiles else "no file yet: make bench ARGS='profile --name NAME'"
+    return f"{count} missed. Where the gateway's own time goes: {where}"
 
 
 def _ratio(report: Report, scenario: Scenario, peer: str, other: str) -> str:
@@ -83,15 +101,12 @@ def _ratio(report: Report, scenario: Scenario, peer: str, other: str) -> str:
 
 
 def _times(samples: Sequence[Sample]) -> str:
-    """Latency of a request, or the delay of a chunk between engine and client: the machine's other work is in it."""
-    for name in ("chunk_delay_us", "latency_us"):
-        windows = [one.details[name] for one in samples if isinstance(one.details.get(name), list)]
-        seen = [window for several in windows if isinstance(several, list) for window in several if window]
-        if seen:
-            return (
-                " / ".join(_number(statistics.median(window[key] for window in seen)) for key in ("p50", "p99")) + " µs"
-            )
-    return ""
+    """Latency of a request, or the way of a chunk from engine to client, the engine's part included: the machine's other work is in it."""
+    several = [one.details[str(one.details["shown"])] for one in samples if "shown" in one.details]
+    windows = [window for some in several if isinstance(some, list) for window in some if window]
+    if not windows:
+        return ""
+    return " / ".join(_number(statistics.median(window[key] for window in windows)) for key in ("p50", "p99")) + " µs"
 
 
 def _spread(seen: Spread | None) -> str:
@@ -116,11 +131,17 @@ def show(report: Report, console: Console) -> None:
         for row in grid.rows:
             table.add_row(*(Text(cell) for cell in row))
         console.print(table)
+    if said := missed(report):
+        console.print(Text(said))
+
+
+def _stem(name: str) -> Path:
+    RESULTS.mkdir(exist_ok=True)
+    return RESULTS / f"{date.today().isoformat()}-{name}"  # noqa: DTZ011 - the date on the bench's own wall
 
 
 def write(report: Report, name: str) -> tuple[Path, Path]:
-    RESULTS.mkdir(exist_ok=True)
-    stem = RESULTS / f"{date.today().isoformat()}-{name}"  # noqa: DTZ011 - the date on the bench's own wall
+    stem = _stem(name)
     data, text = stem.with_suffix(".json"), stem.with_suffix(".md")
     data.write_text(json.dumps(_as_dict(report), indent=1, ensure_ascii=False) + "\n")
     text.write_text(_markdown(report))
@@ -154,14 +175,26 @@ def _markdown(report: Report) -> str:
         f"* {facts.cpu}, {facts.cores} cores, {facts.memory_gib} GiB; {facts.system}, {facts.kernel}",
         f"* commit {facts.commit}; Python {facts.python}; {facts.compiler}; load average at the start {facts.load_average}",
         f"* {versions}",
-        f"* {plan.rounds} rounds, {plan.seconds:g} s windows after {plan.warm:g} s, order shuffled with seed {plan.seed}",
+        f"* {plan.rounds} rounds, {plan.seconds:g} s windows after {plan.warm:g} s, order shuffled with seed {plan.seed}{_slow(plan)}",
+        f"* made by `{plan.command}`" if plan.command else "",
         "",
         "Ratios are formed inside a round; medians [lowest-highest]. How to read them: bench/README.md.",
     ]
     for grid in grids(report):
         lines += ["", f"## {grid.title}", "", _line(grid.columns), _line(["---"] * len(grid.columns))]
         lines += [_line(row) for row in grid.rows]
+    if said := missed(report):
+        lines += ["", said]
     return "\n".join(lines) + "\n"
+
+
+def _slow(plan: Plan) -> str:
+    slow = [peer.name for peer in plan.peers if peer.slow]
+    return (
+        f"; {', '.join(slow)}: {SLOW_ROUNDS} rounds of {plan.seconds * SLOW_STRETCH:g} s, too slow to fill shorter ones"
+        if slow
+        else ""
+    )
 
 
 def _line(cells: Sequence[str]) -> str:

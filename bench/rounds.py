@@ -12,13 +12,17 @@ from typing import TypeVar
 
 from bench import leaving, starting, streams, traffic
 from bench.build import Programs
-from bench.peers import OURS, Peer
-from bench.samples import Sample
-from bench.stage import Stage, stage
+from bench.peers import DIRECT, OURS, Peer
+from bench.samples import Sample, Scenario
+from bench.stage import Runner, Stage, stage
 
 T = TypeVar("T")
 MEMORY_ROUNDS = 3
 SLICES = 4
+SLOW_ROUNDS = 2
+"""Rounds of a peer that is too slow for the others' windows; one for its memory."""
+SLOW_STRETCH = 3.0
+"""How much longer its window is, which is one piece."""
 
 Note = Callable[[str], None]
 """Told what is about to be measured."""
@@ -35,9 +39,18 @@ class Plan:
     seed: int
     scenarios: tuple[str, ...] = ()
     cold: bool = False
+    command: str = ""
+    """What a person typed for it."""
 
     def wants(self, name: str) -> bool:
         return not self.scenarios or any(name.startswith(begin) for begin in self.scenarios)
+
+    def measures(self, peer: Peer, scenarios: Sequence[Scenario], number: int) -> bool:
+        """Whether this peer is measured in one of these scenarios in this round."""
+        if peer.slow and number >= SLOW_ROUNDS:
+            return False
+        wanted = [one.name for one in scenarios if self.wants(one.name)]
+        return bool(wanted) and (not peer.only or any(name.startswith(peer.only) for name in wanted))
 
     @property
     def memory_rounds(self) -> int:
@@ -50,16 +63,27 @@ class Plan:
     @property
     def steps(self) -> int:
         """How many notes a run will give."""
-        loads = SLICES * sum(self.wants(one.scenario.name) for one in traffic.TRAFFIC)
-        others = sum(self.wants(phase.scenario.name) for phase in leaving.PHASES)
-        starts = self.starts * (self.wants(starting.WARM.name) + self.cold)
-        several = self.rounds * (loads * len(self.peers) + others * len(self.subjects))
-        return several + self.memory_rounds * len(self.subjects) + starts
+        rounds = range(self.rounds)
+        loads = sum(
+            1 if peer.slow else SLICES
+            for number in rounds
+            for kind in traffic.TRAFFIC
+            for peer in (*self.peers, *([DIRECT] if kind.timed else []))
+            if self.measures(peer, kind.scenarios, number)
+        )
+        others = sum(
+            self.measures(peer, [phase.scenario], number)
+            for number in rounds
+            for phase in leaving.PHASES
+            for peer in self.subjects
+        )
+        held = sum(number == 0 or not peer.slow for number in range(self.memory_rounds) for peer in self.subjects)
+        return loads + others + held + self.starts * (self.wants(starting.WARM.name) + self.cold)
 
     @property
     def subjects(self) -> tuple[Peer, ...]:
-        """The peers without the control, which only says how noisy a ratio is."""
-        return tuple(peer for peer in self.peers if not peer.control)
+        """The peers without the control, which only says how noisy a ratio is, and those that are there for one figure."""
+        return tuple(peer for peer in self.peers if not peer.control and not peer.only)
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self) | {"peers": [peer.name for peer in self.peers]}
@@ -74,37 +98,50 @@ def run(plan: Plan, programs: Programs, note: Note) -> list[Sample]:
 
 
 def _side_by_side(plan: Plan, programs: Programs, note: Note, shuffle: random.Random) -> Iterator[Sample]:
-    kinds = [one for one in (*traffic.TRAFFIC, *leaving.PHASES) if plan.wants(one.scenario.name)]
-    if not kinds:
+    loads = [one for one in traffic.TRAFFIC if any(plan.wants(scenario.name) for scenario in one.scenarios)]
+    phases = [one for one in leaving.PHASES if plan.wants(one.scenario.name)]
+    if not loads and not phases:
         return
     with _folder() as folder, stage(programs, plan.peers, folder) as on:
         for number in range(plan.rounds):
-            for kind in kinds:
-                if isinstance(kind, traffic.Traffic):
-                    yield from _in_slices(plan, on, kind, number, note, shuffle)
-                else:
-                    for runner in _shuffled([one for one in on.runners if not one.peer.control], shuffle):
-                        note(f"round {number + 1}: {kind.scenario.name}, {runner.peer.name}")
-                        yield leaving.sample(on, runner, kind, number)
+            for kind in loads:
+                yield from _in_slices(plan, on, kind, number, note, shuffle)
+            for phase in phases:
+                able = [one for one in on.runners if one.peer in plan.subjects]
+                for runner in _shuffled(able, shuffle):
+                    if plan.measures(runner.peer, [phase.scenario], number):
+                        note(f"round {number + 1}: {phase.scenario.name}, {runner.peer.name}")
+                        yield leaving.sample(on, runner, phase, number)
 
 
 def _in_slices(
     plan: Plan, on: Stage, kind: traffic.Traffic, number: int, note: Note, shuffle: random.Random
 ) -> Iterator[Sample]:
     """Short windows in turn instead of one long one each: whatever else the machine does then falls on all of them."""
-    seen: dict[str, list[Sample]] = {runner.peer.name: [] for runner in on.runners}
+    runners = [*on.runners, *([on.direct] if kind.timed else [])]
+    seen: dict[str, list[Sample]] = {
+        runner.peer.name: [] for runner in runners if plan.measures(runner.peer, kind.scenarios, number)
+    }
     for part in range(SLICES):
-        for runner in _shuffled(on.runners, shuffle):
-            note(f"round {number + 1}.{part + 1}: {kind.scenario.name}, {runner.peer.name}")
-            one = traffic.window(on, runner, kind, number, plan.seconds / SLICES, plan.warm / SLICES)
-            seen[runner.peer.name].append(one)
-    for slices in seen.values():
-        yield traffic.sample(slices)
+        for runner in _shuffled(runners, shuffle):
+            if runner.peer.name in seen and not (part and runner.peer.slow):
+                note(f"round {number + 1}.{part + 1}: {kind.scenario.name}, {runner.peer.name}")
+                seen[runner.peer.name].append(_window(plan, on, runner, kind, number))
+    found = {name: traffic.samples(kind, slices) for name, slices in seen.items()}
+    direct = traffic.times(kind, found.pop(DIRECT.name, []))
+    yield from direct
+    for several in found.values():
+        yield from traffic.added(several, direct)
+
+
+def _window(plan: Plan, on: Stage, runner: Runner, kind: traffic.Traffic, number: int) -> Sample:
+    share = SLOW_STRETCH if runner.peer.slow else 1 / SLICES
+    return traffic.window(on, runner, kind, number, plan.seconds * share, plan.warm * share)
 
 
 def _one_by_one(plan: Plan, programs: Programs, note: Note, shuffle: random.Random) -> Iterator[Sample]:
     for number in range(plan.memory_rounds):
-        for peer in _shuffled(plan.subjects, shuffle):
+        for peer in _shuffled([one for one in plan.subjects if number == 0 or not one.slow], shuffle):
             note(f"round {number + 1}: memory, {peer.name}")
             with _folder() as folder, stage(programs, [peer], folder) as on:
                 yield from streams.samples(on, on.runners[0], number)

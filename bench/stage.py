@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench import measure
 from bench.build import Programs
-from bench.peers import Peer, Site
+from bench.peers import DIRECT, Peer, Site
 from bench.processes import body, free_port, running, wait_until_it_answers
 
 PROXY_CPU = 0
@@ -63,11 +63,13 @@ class Stage:
     programs: Programs
     directory: Path
     trace: Trace
+    direct: Runner
+    """The engine itself, with nothing in front of it."""
     runners: tuple[Runner, ...]
 
-    def request(self, order: str, *, stream: bool) -> Path:
+    def request(self, order: str, *, stream: bool, size: int = 2048) -> Path:
         """A file with the request body for that order; the load generator reads it from there."""
-        content = body(order, stream=stream)
+        content = body(order, stream=stream, size=size)
         path = self.directory / f"body-{abs(hash(content)):x}.json"
         path.write_bytes(content)
         return path
@@ -86,7 +88,7 @@ def stage(programs: Programs, peers: Sequence[Peer], directory: Path) -> Iterato
             )
         )
         runners = [stack.enter_context(_runner(peer, directory, engine_port)) for peer in peers]
-        yield Stage(programs, directory, Trace(engine), tuple(runners))
+        yield Stage(programs, directory, Trace(engine), Runner(DIRECT, engine_port, engine), tuple(runners))
 
 
 @contextmanager

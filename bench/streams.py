@@ -32,7 +32,7 @@ def samples(stage: Stage, runner: Runner, round_number: int) -> Iterator[Sample]
     yield Sample(RESIDENT.name, peer, round_number, fresh.resident / 1e6, details={"pss": fresh.pss})
 
     # Warm first: buffers that every process of its kind allocates once are not the price of a stream.
-    for warm_up in traffic.TRAFFIC[1:3]:
+    for warm_up in traffic.WARMING:
         traffic.window(stage, runner, warm_up, round_number, 0.5, 0.2)
     time.sleep(SETTLE_SECONDS)
     base = measure.memory(runner.pids)
