@@ -18,6 +18,7 @@ from penstock.cli.chat import chat
 from penstock.cli.compare import compare
 from penstock.cli.doctor import doctor
 from penstock.cli.explain import explain_config
+from penstock.cli.faults import faults
 from penstock.cli.models import models
 from penstock.cli.screen import complain
 from penstock.cli.serve import serve
@@ -58,6 +59,7 @@ app.command("answers", rich_help_panel=MEASURE)(answers)
 app.command("agreement", rich_help_panel=MEASURE)(agreement)
 app.command("compare", rich_help_panel=MEASURE)(compare)
 app.command("bench", rich_help_panel=MEASURE)(bench)
+app.command("faults", rich_help_panel=MEASURE)(faults)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 In a test:          async with Engine(models=["m"]) as engine: ... engine.url ... engine.script = Script(status=500)
 As a process:       python -m penstock.faults.engine --port 0 --model m      (prints one JSON line with its URL)
+With a file:        … --scenario faults.yaml                                 (a script for each request; plan.py)
 Per request:        header  x-script: {"cut_after": 3}
 """
 

@@ -140,7 +140,7 @@ class Launched(Gateway):
         await self.kill()
 
     def _tail(self) -> str:
-        return self.errors.read_text(errors="replace")[-2000:] if self.errors.exists() else ""
+        return self.errors.read_text(errors="replace")[-800:] if self.errors.exists() else ""
 
 
 class Penstock(Launched):

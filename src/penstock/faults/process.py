@@ -7,11 +7,13 @@ import asyncio
 import contextlib
 import signal
 import sys
+from pathlib import Path
 
 import msgspec
 
 from penstock.faults.condition import Model
 from penstock.faults.engine import Engine
+from penstock.faults.plan import Plan, read
 from penstock.faults.script import parse
 
 
@@ -22,14 +24,25 @@ def main() -> None:
     parser.add_argument("--model", action="append", required=True, help="served model name; may be given again")
     parser.add_argument("--window", type=int, default=4096, help="context length every model claims")
     parser.add_argument("--script", default="{}", help="JSON of the script for requests without one of their own")
+    parser.add_argument(
+        "--scenario", type=Path, help="YAML or JSON: scripts for the first requests, one each, and for the rest"
+    )
     options = parser.parse_args()
     try:
         script = parse(options.script)
     except msgspec.DecodeError as error:
         parser.error(f"--script {options.script}: {error}")
+    plan = Plan(then=script)
+    if options.scenario is not None:
+        try:
+            plan = read(options.scenario)
+        except (OSError, msgspec.MsgspecError) as error:
+            parser.error(f"--scenario {options.scenario}: {error}")
     models = [Model(name, options.window) for name in options.model]
+    engine = Engine(models, script=plan.then, port=options.port)
+    engine.next.extend(plan.requests)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(Engine(models, script=script, port=options.port)))
+        asyncio.run(_serve(engine))
 
 
 async def _serve(engine: Engine) -> None:

@@ -92,7 +92,7 @@ async def one(scenario: Scenario, stand: Stand, missing: str = "") -> Result:
 
     def result(state: State, reason: str = "") -> Result:
         return Result(
-            row=scenario.row, name=scenario.name, expected=scenario.expected, state=state, reason=reason[:_WORDS],
+            row=scenario.row, name=scenario.name, expected=scenario.expected, state=state, reason=reason if len(reason) <= _WORDS else f"{reason[: _WORDS // 3]} … {reason[-2 * _WORDS // 3 :]}",
             notes=tuple(notes), seconds=round(time.monotonic() - begin, 2),
         )  # fmt: skip
 

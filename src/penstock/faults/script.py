@@ -48,6 +48,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     status: int = 200
     """Anything but 200 refuses the request with this status and the engine's own error body."""
     retry_after: str | None = None
+    """The Retry-After header of a refusal, as it stands there."""
     message: str = ""
     """Words of the refusal or of the error event."""
     reset: bool = False
