@@ -131,6 +131,6 @@ def test_answers_that_are_arrays_pass() -> None:
 
 def test_input_and_output_tokens_count_as_well() -> None:
     one, _ = reader("/v1/messages", {"model": "m"}, backend())
-    one.feed(b'{"usage":{"input_tokens":5,"output_tokens":6}}')
+    one.feed(b'{"content":[],"stop_reason":"end_turn","usage":{"input_tokens":5,"output_tokens":6}}')
     one.close()
     assert one.usage == Usage(5, 6)

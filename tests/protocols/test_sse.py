@@ -104,11 +104,50 @@ def test_a_large_event_within_the_bound_is_whole() -> None:
         (b": comment\n\n", None),
         (b"event: ping\n\n", None),
         (b"database: x\n\n", None),
-        (b" data: x\n\n", None),
+        (b"x-more: y\n\n", None),
+        (b": \x00\xff\n\n", None),
     ],
 )
 def test_payload(event: bytes, data: bytes | None) -> None:
     assert sse.payload(event) == data
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b" data: x",
+        b"\x00data: {}",
+        b"\x00",
+        b'{"error": "no route"}',
+        b"<html>",
+        b"Internal Server Error",
+        b"\xffdata: x",
+    ],
+)
+@pytest.mark.parametrize("beside", [b"", b"data: x\n"])
+def test_a_line_that_is_no_field_is_a_fault(line: bytes, beside: bytes) -> None:
+    """What it meant to say would be lost without a trace, and the answer look whole all the same."""
+    with pytest.raises(BrokenAnswer, match="no field"):
+        sse.payload(beside + line + b"\n\n")
+
+
+def test_the_end_of_the_body_completes_an_event_that_ends_in_a_bare_cr() -> None:
+    splitter = sse.Splitter()
+    assert splitter.feed(b"data: a\r\rdata: b\r\r") == [b"data: a\r\r"]
+    assert splitter.last() == [b"data: b\r\r"]
+    assert splitter.last() == []
+    splitter.feed(b"data: c\r")
+    assert splitter.last() == []
+
+
+def test_every_byte_is_looked_at_once() -> None:
+    """A line of megabytes that comes in small pieces: had each piece all before it joined and searched, this took hours."""
+    splitter = sse.Splitter()
+    splitter.feed(b"data: ")
+    for _ in range(sse.LIMIT // 64 - 1):
+        assert splitter.feed(b"x" * 64) == []
+    [event] = splitter.feed(b"\n\n")
+    assert len(event) > sse.LIMIT - 64
 
 
 @given(TEXT, st.sampled_from(["", "error"]))

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
-from penstock.protocols import ollama_metrics, refusal
+from penstock.protocols import ollama_metrics, refusal, strange
 from penstock.protocols.dialect import Clock, Timing
 from penstock.protocols.ollama_openai import (
     Answer,
@@ -42,8 +42,6 @@ from penstock.types import Face, Usage
 
 _answer = msgspec.json.Decoder(Answer)
 _encode = msgspec.json.Encoder().encode
-_STOPPED_SHORT = frozenset({"abort", "error"})
-"""vLLM's words for an answer it gave up in the middle."""
 
 
 class Piece(msgspec.Struct):
@@ -133,9 +131,7 @@ class _Told(Noted):
 
     def _finish(self, reason: str) -> list[ToolCall]:
         """The engine says that it is done; the calls that are whole now."""
-        if reason in _STOPPED_SHORT:
-            msg = f"The engine gave the answer up in the middle (finish_reason {reason!r})."
-            raise BrokenAnswer(msg)
+        strange.check_finish(reason)
         self.finish_reason = reason
         self.finished = self.content = True
         return self._calls.end(cut=reason == "length")
@@ -173,9 +169,9 @@ class Stream(_Told):
         """An engine that finished but forgot `[DONE]` is forgiven; one that did not finish is not."""
         if self._done:
             return b""
-        if not self.finished:
-            msg = "The engine ended its stream without finishing the answer."
-            raise BrokenAnswer(msg)
+        last = self._splitter.last()
+        if last and payload(last[0]) != b"[DONE]":
+            return self._event(last[0]) + self._end()
         return self._end()
 
     def fault(self, error: PenstockError) -> bytes:
@@ -183,13 +179,15 @@ class Stream(_Told):
         return refusal.stream_error(Face.OLLAMA, error)
 
     def _event(self, event: bytes) -> bytes:
-        data = payload(event)
-        if data is None or self._done:
+        data = None if self._done else payload(event)
+        if data is None:
             return b""
         if data == b"[DONE]":
-            return self.close()
+            return self._end()
         answer = _read(data)
         self._note(answer, data)
+        if not answer.choices and answer.usage is None:
+            strange.check_chunk(data)
         return b"".join([self._choice(choice) for choice in answer.choices or () if choice.index == 0])
 
     def _choice(self, choice: Choice) -> bytes:
@@ -210,6 +208,9 @@ class Stream(_Told):
         return self._line(piece) + b"\n" if said_anything else b""
 
     def _end(self) -> bytes:
+        if not self.finished:
+            msg = "The engine ended its stream without finishing the answer."
+            raise BrokenAnswer(msg)
         self._done = True
         return self._line(Piece(done_reason=self._reason(), metrics=self._metrics(streamed=True))) + b"\n"
 

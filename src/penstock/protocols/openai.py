@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from penstock.errors import BrokenAnswer, EngineRefused
-from penstock.protocols import json_body, ollama_keys, refusal, splice
+from penstock.protocols import json_body, ollama_keys, refusal, splice, strange
 from penstock.protocols.dialect import Call, Clock, Destination, Outgoing, Reader, Timing
 from penstock.protocols.openai_stream import ChatStream, MessagesStream, ResponsesStream
 from penstock.protocols.openai_usage import Counts
@@ -106,7 +106,7 @@ class PassThrough:
         """A watcher for the answer."""
         del to
         if not call.stream:
-            return JsonAnswer(call.face)
+            return JsonAnswer(call.face, call.operation)
         return _STREAMS[call.operation](call, timing, clock)
 
 
@@ -147,8 +147,9 @@ class JsonAnswer(Collecting):
     finished = False
     finish_reason: str | None = None
 
-    def __init__(self, face: Face = Face.OPENAI) -> None:
+    def __init__(self, face: Face = Face.OPENAI, operation: Operation = Operation.CHAT) -> None:
         self.face = face
+        self._operation = operation
         self._parts = []
 
     def close(self) -> bytes:
@@ -162,13 +163,19 @@ class JsonAnswer(Collecting):
             self.usage = found.usage.usage()
         self.model, self.answer_id = found.model, found.id
         if found.choices:
-            self.finish_reason = found.choices[0].finish_reason
+            reason = self.finish_reason = found.choices[0].finish_reason
+            if reason in strange.GIVEN_UP or len(found.choices) > 1:
+                strange.check_choices(found.choices)
+        else:
+            strange.check_whole(self._operation, body)
         self.content = self.finished = True
         return body
 
 
 def _decode_whole(body: bytes) -> _Whole:
     try:
+        if not body.isascii():
+            body.decode()  # what the decoder skips it does not look at, and it goes to the client all the same
         if body[:1] == b"[":
             _array.decode(body)
             return _Whole()

@@ -7,12 +7,12 @@ microsecond; a stream that ends without saying that it is complete is an error, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
 from penstock.errors import BrokenAnswer, EngineRefused, PenstockError
-from penstock.protocols import refusal
+from penstock.protocols import refusal, strange
 from penstock.protocols.dialect import Call, Clock, Timing
 from penstock.protocols.known_event import KnownEvent, learn
 from penstock.protocols.openai_usage import Counts
@@ -48,6 +48,7 @@ class _Chunk(msgspec.Struct):
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
+Event = TypeVar("Event")
 
 
 class _Watcher(Noted, ABC):
@@ -71,11 +72,12 @@ class _Watcher(Noted, ABC):
         return passed(events, self._pass)
 
     def close(self) -> bytes:
-        """Nothing more to send; an unfinished stream is broken."""
+        """What the end itself completes; an unfinished stream is broken."""
+        rest = passed(self._splitter.last(), self._pass)
         if not self.finished:
             msg = "The engine ended its stream without finishing the answer."
             raise BrokenAnswer(msg)
-        return b""
+        return rest
 
     def fault(self, error: PenstockError) -> bytes:
         """An explicit error event."""
@@ -103,7 +105,9 @@ class ChatStream(_Watcher):
 
     def feed(self, data: bytes) -> bytes:
         """Whole events that may go on to the client."""
-        if self._done or self._splitter.rest:
+        if self._done:
+            return b""
+        if self._splitter.held:
             return super().feed(data)
         if self._known is not None:
             passed = self._known.passed(data)
@@ -117,7 +121,7 @@ class ChatStream(_Watcher):
             and data.find(b"\n") == len(data) - 2
             and b"\r" not in data
         ):
-            chunk = _decode(data[6:-2])
+            chunk = _read(_chunk, data[6:-2])
             passed = self._take(chunk, data)
             if self._lessons:
                 self._learn(chunk, data, passed)
@@ -136,19 +140,20 @@ class ChatStream(_Watcher):
             self._known = learn(data, passed, text)
 
     def _pass(self, event: bytes) -> bytes:
+        if self._done:
+            return b""
         data = payload(event)
         if data is None:
             return event
-        if self._done:
-            return b""
         if data == b"[DONE]":
             self._done = True
-            if not self._finished and not self.content:
-                msg = "The engine ended its stream without an answer."
+            if not self._finished or self._finished != self._seen:
+                whose = "finishing the answer" if self.content else "an answer"
+                msg = f"The engine ended its stream without {whose}: it sent [DONE] and no finish reason."
                 raise BrokenAnswer(msg)
             self.finished = True
             return event
-        return self._take(_decode(data), event)
+        return self._take(_read(_chunk, data), event)
 
     def _take(self, chunk: _Chunk, event: bytes) -> bytes:
         if chunk.error is not None:
@@ -156,6 +161,8 @@ class ChatStream(_Watcher):
             raise EngineRefused(msg)
         for choice in chunk.choices:
             self._watch(choice)
+        if not chunk.choices and chunk.usage is None:
+            strange.check_chunk(payload(event) or b"")
         if chunk.usage is None and b'"usage"' not in event:
             self.model = chunk.model or self.model
             return event
@@ -172,7 +179,8 @@ class ChatStream(_Watcher):
         if choice.index not in self._seen:
             self._seen.add(choice.index)
             self.finished = False
-        if choice.finish_reason is not None:
+        if choice.finish_reason:  # some engines write "" where they mean null
+            strange.check_finish(choice.finish_reason)
             self._finished.add(choice.index)
             self.finish_reason = choice.finish_reason
             self.content = True
@@ -192,13 +200,15 @@ class ChatStream(_Watcher):
 
     def close(self) -> bytes:
         """An engine that finished every choice but forgot `[DONE]` gets it added."""
-        super().close()
-        return b"" if self._done else b"data: [DONE]\n\n"
+        rest = super().close()
+        return rest if self._done else rest + b"data: [DONE]\n\n"
 
 
-def _decode(data: bytes) -> _Chunk:
+def _read(decoder: msgspec.json.Decoder[Event], data: bytes) -> Event:
     try:
-        return _chunk.decode(data)
+        if not data.isascii():
+            data.decode()  # what the decoder skips it does not look at, and it goes to the client all the same
+        return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = f"Reading the engine's stream: a malformed event ({error})."
         raise BrokenAnswer(msg) from None
@@ -228,25 +238,36 @@ class ResponsesStream(_Watcher):
     __slots__ = ()
 
     def _pass(self, event: bytes) -> bytes:
+        if self.finished:
+            return b""
         data = payload(event)
         if data is None or data == b"[DONE]":
             return event
-        try:
-            found = _response_event.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            msg = f"Reading the engine's stream: a malformed event ({error})."
-            raise BrokenAnswer(msg) from None
+        found = _read(_response_event, data)
         if found.type == "error" or (not found.type and found.error is not None):
             msg = f"The engine reported an error in its stream: {found.message or refusal.message_of(data)}"
             raise EngineRefused(msg)
+        if not found.type:
+            strange.check_typed(data)
         if found.response is not None:
             self._note(found.response)
         if found.type.endswith(".delta"):
             self._stamp()
         if found.type in _RESPONSE_ENDS:
+            self._check_end(found, data)
             self.content = self.finished = True
             self.finish_reason = found.type.removeprefix("response.")
         return event
+
+    def _check_end(self, found: _ResponseEvent, data: bytes) -> None:
+        """What failed before it said anything may be asked of another; what was given up is not complete, whatever its name."""
+        status = found.response.status if found.response is not None else None
+        if found.type == "response.failed" and not self.content:
+            msg = f"The engine reported an error in its stream: {strange.failure(data)}"
+            raise EngineRefused(msg)
+        if found.type == "response.completed" and status in strange.NOT_COMPLETED:
+            msg = f"The engine gave the answer up in the middle (its status is {status!r})."
+            raise BrokenAnswer(msg)
 
     def _note(self, response: _Response) -> None:
         self.model = response.model or self.model
@@ -282,17 +303,14 @@ class MessagesStream(_Watcher):
     __slots__ = ()
 
     def _pass(self, event: bytes) -> bytes:
+        if self.finished:
+            return b""
         data = payload(event)
         if data is None or data == b"[DONE]":
             return event
-        try:
-            found = _message_event.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            msg = f"Reading the engine's stream: a malformed event ({error})."
-            raise BrokenAnswer(msg) from None
-        if found.type == "error":
-            msg = f"The engine reported an error in its stream: {refusal.message_of(data)}"
-            raise EngineRefused(msg)
+        found = _read(_message_event, data)
+        if not found.type or found.type == "error":
+            strange.check_typed(data)
         if found.message is not None:
             self.model = found.message.model or self.model
             self._count(found.message.usage)
@@ -302,8 +320,15 @@ class MessagesStream(_Watcher):
         if found.type == "content_block_delta":
             self._stamp()
         if found.type == "message_stop":
-            self.content = self.finished = True
+            self._stop()
         return event
+
+    def _stop(self) -> None:
+        if self.finish_reason is None:
+            # so vLLM ends an answer that it gave up
+            msg = "The engine ended its stream without finishing the answer: no reason to stop was given."
+            raise BrokenAnswer(msg)
+        self.content = self.finished = True
 
     def _count(self, counts: Counts | None) -> None:
         if counts is None:
