@@ -36,13 +36,13 @@ class Gateway:
         """Everything it has written to stderr so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
-    async def until(self, path: str, holds: Callable[[Any], bool], limit: float = START) -> Any:  # noqa: ANN401
+    async def until(self, path: str, holds: Callable[[Any], bool], *headers: str, limit: float = START) -> Any:  # noqa: ANN401
         """Ask a page that answers JSON until `holds` of it; the page."""
         page: Any = None
         try:
             async with asyncio.timeout(limit):
                 while True:
-                    page = (await once(self.url, path)).json()
+                    page = (await once(self.url, path, None, *headers)).json()
                     if holds(page):
                         return page
                     await asyncio.sleep(0.02)

@@ -24,6 +24,12 @@ def series(request: Request) -> Series:
     return request.line.metrics.series(request.alias_name, "", operation)
 
 
+def generated(request: Request) -> int:
+    """Tokens that its engine counted for the answer; 0 where it told none."""
+    reader = request.attempt.reader if request.attempt is not None else None
+    return reader.usage.completion_tokens if reader is not None and reader.usage is not None else 0
+
+
 def keep(request: Request, status: int, outcome: str, error: str) -> None:
     """Count it in the series of its backend, for its side of a canary, and in the log."""
     seconds = (time.monotonic_ns() - request.timing.arrived) / 1e9

@@ -201,6 +201,7 @@ class Line:
         return {
             "penstock_requests_active": [((one.name,), float(one.busy)) for one in backends],
             "penstock_queue_depth": [((), float(self.admission.waiting))],
+            "penstock_queue_tenant_depth": self.admission.depths(),
             "penstock_backend_up": [((one.name, one.kind.value), float(one.state is State.READY)) for one in backends],
             "penstock_breaker_state": [((one.name,), _BREAKER[one.breaker.state(now)]) for one in backends],
             "penstock_engine_requests_running": [((one.name,), one.load.running) for one in backends],

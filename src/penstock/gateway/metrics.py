@@ -64,6 +64,7 @@ HISTOGRAMS: dict[str, tuple[str, Labels]] = {
 GAUGES: dict[str, tuple[str, Labels]] = {
     "penstock_requests_active": ("Requests under way.", ("backend",)),
     "penstock_queue_depth": ("Requests waiting for a slot.", ()),
+    "penstock_queue_tenant_depth": ("Requests of a tenant that wait for a slot.", ("tenant",)),
     "penstock_backend_up": ("1 when the backend is up and serves its model.", ("backend", "kind")),
     "penstock_breaker_state": ("0 closed, 1 half open, 2 open.", ("backend",)),
     "penstock_canary_share_percent": ("Share of a running canary.", ("alias",)),
@@ -207,7 +208,13 @@ def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
 
 
 _ADDITIVE = frozenset(
-    {"penstock_requests_active", "penstock_queue_depth", "penstock_shadow_active", "penstock_workers"}
+    {
+        "penstock_requests_active",
+        "penstock_queue_depth",
+        "penstock_queue_tenant_depth",
+        "penstock_shadow_active",
+        "penstock_workers",
+    }
 )
 
 

@@ -44,8 +44,7 @@ NEVER = float("inf")
 # Members of an Enum are looked up through its metaclass; these are read several times a request.
 _HEAD, _QUEUED, _STARTING, _STREAMING, _OVER = Phase.HEAD, Phase.QUEUED, Phase.STARTING, Phase.STREAMING, Phase.OVER
 _OPENAI, _RESPONSES = Wire.OPENAI, Operation.RESPONSES
-_UNREAD = Call(Operation.CHAT, Face.OPENAI, "", b"", "", "", stream=False)
-"""Stands for the call until the body has been decoded."""
+_UNREAD = Call(Operation.CHAT, Face.OPENAI, "", b"", "", "", stream=False)  # until the body has been decoded
 
 
 class Request:
@@ -150,8 +149,7 @@ class Request:
         """The deadline of this phase has passed."""
         limits, attempt = self.line.limits, self.attempt
         if self.phase is _QUEUED:
-            msg = f"Waiting for a slot: none came free within {limits.queue_wait:g} s."
-            self._refuse(Overloaded(msg, hint="Try again later.", retry_after=5))
+            self.shed(self.line.admission.too_late(limits.queue_wait))
         elif attempt is not None and attempt.reader is not None and attempt.reader.finished:
             # It has said everything and does not end: its connection is of no more use.
             attempt.drop()
@@ -365,6 +363,8 @@ class Request:
             self.line.metrics.count("penstock_refused", error.code)
         self._close(error.status, outcome="refused", error=logged or error.message)
 
+    shed = _refuse
+
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _release(self, *, wake: bool = True) -> None:
@@ -378,7 +378,7 @@ class Request:
         way.backend.give(self.attempt.trial)
         way.queue.busy -= 1
         if wake and self.line.admission.waiting:
-            self.line.admission.wake()
+            self.line.admission.ended(self.caller.tenant, closing.generated(self))
 
     def _close(self, status: int, *, outcome: str = "answered", error: str = "") -> None:
         """Exactly once, whatever happened: stop the engine, free the slot, count and keep."""
