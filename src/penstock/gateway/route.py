@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import xxhash
 
 from penstock.config import Alias
+from penstock.gateway.prefix import Prompt, Sent
 from penstock.types import Operation
 
 BOUND = 1.25
 """A replica keeps its sessions until it carries this many times the average load."""
 PREFIX = 2048
 """Bytes of a prompt that make two requests relatives in a prefix cache; shorter prompts go where there is room."""
+
+BUSY = 1024
+"""Bytes of reading that one request under way weighs: it takes its share of every step of the engine."""
+STAY = 1.0
+PRESSURE = 0.5
+NEAR = 1024
+"""Bytes of reading by which two replicas may differ and still be as good as each other."""
+
 
 Load = Callable[[str], float]
 
@@ -40,6 +49,43 @@ def order(names: Sequence[str], affinity: bytes | None, load: Load, well: Collec
     carried = [load(name) for name in names if name in well]
     bound = BOUND * (1 + (sum(carried) / len(carried) if carried else 0.0))
     return sorted(owners, key=lambda name: load(name) > bound)
+
+
+def soonest(
+    names: Sequence[str],
+    asked: Prompt | None,
+    load: Load,
+    well: Collection[str],
+    sent: Mapping[str, Sent],
+    now: float = 0.0,
+) -> Sequence[str]:
+    """Replicas of one target, the one that will begin to answer soonest first.
+
+    That is the one with the least to read: what it was sent and has not read yet, what it does not know of this prompt, and
+    its share of work for those that it answers already. Where that is nearly the same, each conversation has an order of its own.
+    """
+    if len(names) == 1:
+        return names
+    if asked is None:
+        return sorted(names, key=load)
+    del well
+    length = asked.length
+    flow = {name: sent[name].inflow(now) for name in names}
+    mean = sum(flow.values()) / len(flow) or 1.0
+    price = {
+        name: sent[name].ahead
+        + (STAY + PRESSURE * flow[name] / mean) * (length - sent[name].known(asked))
+        + BUSY * load(name)
+        for name in names
+    }
+    found = sorted(names, key=price.__getitem__)
+    bound = price[found[0]] + NEAR
+    near = sum(cost <= bound for cost in price.values())
+    if near > 1:
+        key = asked.key
+        if key:
+            found[:near] = sorted(found[:near], key=lambda name: xxhash.xxh3_64_intdigest(name, key), reverse=True)
+    return found
 
 
 def _weight(affinity: bytes, name: str) -> int:
