@@ -20,6 +20,7 @@
         ├── NotLoaded         503   the engine is up, the model of its target is not
         ├── BrokenAnswer      502   malformed, truncated or not what it says it is
         ├── EngineTimeout     504   connect, first token, between tokens, total
+        ├── Exhausted         503   ours, not its own: no descriptor or port is left to ask it with
         └── Unavailable       503   nothing is left to try
 
 A message says what we were doing, with which value; `hint` says what to try. Foreign exceptions are translated at the
@@ -207,6 +208,16 @@ class EngineTimeout(EngineFault):
     status = 504
     code = "engine_timeout"
     reason = "timeout"
+
+
+class Exhausted(EngineFault):
+    """This machine has no descriptor or no port left to ask the backend with: nothing is known of the backend."""
+
+    status = 503
+    code = "exhausted"
+    reason = "exhausted"
+
+    what: str = "descriptors"
 
 
 class Unavailable(EngineFault):

@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,19 +22,18 @@ from penstock.errors import ConfigError
 from penstock.gateway import readiness
 from penstock.gateway.admin_switches import PeerAware, Switches
 from penstock.gateway.line import Line
+from penstock.gateway.reload import Reloads
 from penstock.gateway.switchboard import Switchboard
 
 
 class Admin:
     """The socket and its routes."""
 
-    def __init__(
-        self, path: str, line: Line, board: Switchboard, reload: Callable[[], Awaitable[str]], stop: Callable[[], None]
-    ) -> None:
+    def __init__(self, path: str, line: Line, board: Switchboard, reloads: Reloads, stop: Callable[[], None]) -> None:
         self._path = Path(path)
         self._line = line
         self._board = board
-        self._reload = reload
+        self._reloads = reloads
         self._stop = stop
         self._server: asyncio.AbstractServer | None = None
         self._inode = 0
@@ -46,8 +45,8 @@ class Admin:
             routes=[
                 Route("/snapshot", self._snapshot, methods=["GET"]),
                 Route("/status", self._status, methods=["GET"]),
-                Route("/reload", self._reloaded, methods=["POST"]),
                 Route("/stop", self._stopped, methods=["POST"]),
+                *self._reloads.routes(),
                 *Switches(self._board).routes(),
             ]
         )
@@ -116,11 +115,6 @@ class Admin:
                 "switched": [name for name, one in self._board.switches.items() if not one.plain],
             }
         )
-
-    async def _reloaded(self, request: Request) -> Response:
-        del request
-        problem = await self._reload()
-        return JSONResponse({"reloaded": not problem, "problem": problem}, status_code=200 if not problem else 409)
 
     async def _stopped(self, request: Request) -> Response:
         del request

@@ -46,6 +46,9 @@ class Guard(HttpToolsProtocol):
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - uvicorn narrows it
         """A new connection has as long for its first head as an idle one for its next."""
+        if not self.line.room.takes(transport):
+            self.line.room.turn_away(transport, self.line)
+            return
         super().connection_made(transport)
         now = self.idle_since = time.monotonic()
         self.deadline = now + self.line.limits.head

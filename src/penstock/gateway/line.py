@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -25,9 +26,10 @@ from penstock.gateway.answers import Answers
 from penstock.gateway.auth import Keyring
 from penstock.gateway.breaker import State as BreakerState
 from penstock.gateway.fleet import Fleet, State
-from penstock.gateway.metrics import Labels, Metrics, Snapshot
+from penstock.gateway.metrics import Gauges, Metrics, Snapshot
 from penstock.gateway.record import Records
 from penstock.gateway.request import Request
+from penstock.gateway.room import Room
 from penstock.gateway.shadow import Shadows, without_state
 from penstock.gateway.split import Plan, Sides, planned
 from penstock.gateway.switched import overridden
@@ -81,6 +83,11 @@ class Line:
         self.started = time.time()
         self.switches: Mapping[str, Switch] = {}
         self.sides: Mapping[str, Sides] = {}
+        self.room = Room(partial(self.metrics.count, "penstock_exhausted"))
+        self.served = self.find_served
+        """Stands for `find_served` unless there is too much to do."""
+        self.more: Callable[[], Gauges] = dict
+        """What the process tells of itself (vitals.py)."""
         self._options: set[str] = set()
         self._prefix = b"req-" + os.urandom(6).hex().encode()
         self._numbers = count(1)
@@ -144,7 +151,7 @@ class Line:
             return False
         return own.netloc == host and (bool(self.config.callers) or _is_loopback(own.hostname or ""))
 
-    def served(self, asked: Route, call: Call, caller: Caller, now: float) -> Plan:
+    def find_served(self, asked: Route, call: Call, caller: Caller, now: float) -> Plan:
         """Who can answer what this call asks for, by the name its caller used."""
         found = self._served.get((asked.path, call.model))
         if found is None or not found.fresh(now):
@@ -192,9 +199,9 @@ class Line:
 
     def snapshot(self) -> Snapshot:
         """All counters and gauges of this worker."""
-        return self.metrics.snapshot(self._gauges())
+        return self.metrics.snapshot(self._gauges() | self.more())
 
-    def _gauges(self) -> dict[str, list[tuple[Labels, float]]]:
+    def _gauges(self) -> Gauges:
         now = time.monotonic()
         backends = list(self.fleet.backends.values())
         uses = [one.load.kv_use for one in backends if one.load.kv_use is not None]

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 Labels = tuple[str, ...]
+Gauges = dict[str, list[tuple[Labels, float]]]
 
 SECONDS = (
     0.001,
@@ -48,6 +49,9 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "penstock_clients_gone": ("Clients that left before their answer was whole.", ("alias", "phase")),
     "penstock_options_dropped": ("Options a client asked for that the backend has no word for.", ("option", "kind")),
     "penstock_config_reloads": ("Reloads of the configuration.", ("result",)),
+    "penstock_exhausted": ("Connections for which this machine had nothing left.", ("what",)),
+    "penstock_log_lines_lost": ("Lines of the log that could not be written, or not fast enough.", ()),
+    "penstock_state_failures": ("Attempts to write the state that failed.", ()),
     "penstock_shadow_sent": ("Copies of requests sent to a shadow.", ("alias", "backend")),
     "penstock_shadow_skipped": ("Requests chosen for a shadow of which no pair came.", ("alias", "reason")),
     "penstock_shadow_pairs": ("Pairs of answers that were compared.", ("alias", "outcome")),
@@ -69,6 +73,11 @@ GAUGES: dict[str, tuple[str, Labels]] = {
     "penstock_breaker_state": ("0 closed, 1 half open, 2 open.", ("backend",)),
     "penstock_canary_share_percent": ("Share of a running canary.", ("alias",)),
     "penstock_override": ("1 while a promoted target stands before those of the file.", ("alias",)),
+    "penstock_config_last_reload_successful": ("0 when the last reload was refused, in any worker.", ()),
+    "penstock_config_last_reload_success_timestamp_seconds": ("When the configuration in use was taken.", ()),
+    "penstock_state_unwritten": ("Places of answers and switches that the state does not have yet.", ()),
+    "penstock_loop_lag_seconds": ("How late the event loop came round last.", ()),
+    "penstock_descriptors_limit": ("Files and sockets that a worker may have open.", ()),
     "penstock_engine_requests_running": ("The engine's own count of running requests.", ("backend",)),
     "penstock_engine_requests_waiting": ("The engine's own queue depth.", ("backend",)),
     "penstock_engine_kv_cache_usage_ratio": ("The engine's own KV cache use, 0 to 1.", ("backend",)),
@@ -139,6 +148,10 @@ class Metrics:
         values = self._counters[name]
         values[labels] = values.get(labels, 0) + by
 
+    def total(self, name: str, value: float, *labels: str) -> None:
+        """Set a counter that somebody else counts."""
+        self._counters[name][labels] = value
+
     def queued(self, alias: str, seconds: float) -> None:
         """A request left the queue for a slot."""
         self._queue.setdefault(alias, Histogram()).observe(seconds)
@@ -198,8 +211,8 @@ def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
                 histograms[name].setdefault(tuple(labels), Histogram()).add(histogram)
         for name, measured in one.gauges.items():
             for labels, value in measured:
-                before = gauges[name].get(tuple(labels), 0.0)
-                gauges[name][tuple(labels)] = before + value if name in _ADDITIVE else max(before, value)
+                before = gauges[name].get(tuple(labels))
+                gauges[name][tuple(labels)] = value if before is None else _joined(name, before, value)
     return Snapshot(
         {name: list(values.items()) for name, values in counters.items()},
         {name: list(values.items()) for name, values in histograms.items()},
@@ -207,12 +220,20 @@ def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
     )
 
 
+def _joined(name: str, one: float, other: float) -> float:
+    if name in _ADDITIVE:
+        return one + other
+    return min(one, other) if name in _WORST else max(one, other)
+
+
+_WORST = frozenset({"penstock_config_last_reload_successful"})
 _ADDITIVE = frozenset(
     {
         "penstock_requests_active",
         "penstock_queue_depth",
         "penstock_queue_tenant_depth",
         "penstock_shadow_active",
+        "penstock_state_unwritten",
         "penstock_workers",
     }
 )

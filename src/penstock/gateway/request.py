@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from penstock.errors import EngineFault, EngineTimeout, Overloaded, PenstockError, Refusal, Unavailable
+from penstock.errors import EngineFault, EngineTimeout, Exhausted, Overloaded, PenstockError, Refusal, Unavailable
 from penstock.gateway import answer, answer_head, choice, closing, failover
 from penstock.gateway.attempt import Attempt
 from penstock.gateway.auth import check_scope
@@ -312,6 +312,8 @@ class Request:
             backend = attempt.way.backend
             self._failures = (*self._failures, (backend.name, fault))
             self.line.metrics.count("penstock_attempts_failed", backend.name, fault.reason)
+            if isinstance(fault, Exhausted):
+                self.line.room.missing(fault.what)
             if answer.counts_against(fault) and not ours:
                 backend.failed(time.monotonic())
             if attempt.begun:

@@ -17,15 +17,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
+from types import FrameType
 from typing import Any
 
 import msgspec
 import structlog
 import uvicorn
 
-from penstock.config import Config, Loaded
-from penstock.errors import ConfigError, PenstockError
-from penstock.gateway import app, listen, logs
+from penstock.config import Config
+from penstock.gateway import app, listen, logs, room
 from penstock.gateway.admin import Admin
 from penstock.gateway.fleet import Fleet
 from penstock.gateway.guard import Guard
@@ -34,8 +34,10 @@ from penstock.gateway.line import Line
 from penstock.gateway.peers import Peers, ask, socket_path
 from penstock.gateway.places import Places
 from penstock.gateway.record import Records
+from penstock.gateway.reload import Reloads, Source
 from penstock.gateway.sink import Sink
 from penstock.gateway.switchboard import Switchboard
+from penstock.gateway.vitals import Vitals
 
 log = structlog.stdlib.get_logger("penstock.server")
 
@@ -46,8 +48,8 @@ TICKS_PER_SWEEP = 10
 LINGER = 2.0
 """Seconds an idle client connection is kept during a drain: its client may be about to send."""
 FLUSH = 0.25
-
-Source = Callable[[], Loaded]
+EIGHTH = 8
+"""Of all client connections, as many as are closed at once where there is no room, if they are idle."""
 
 
 class Role(msgspec.Struct, frozen=True):
@@ -71,7 +73,12 @@ class Gateway:
         self._role = role
         self._sink = sink
         self.config = config
-        self._reading = asyncio.Lock()
+        self._hung_up = False
+
+    def hang_up_later(self, number: int, frame: FrameType | None) -> None:
+        """SIGHUP while we start."""
+        del number, frame
+        self._hung_up = True
 
     async def run(self, sockets: list[socket.socket], ops: list[socket.socket]) -> None:
         """Serve until told to stop."""
@@ -91,11 +98,14 @@ class Gateway:
             self._board = Switchboard(line, places, peers, config.state, leads=self._role.worker == 0)
             await self._board.open()
             life.push_async_callback(self._board.close)
+            self._reloads = Reloads(config, self._source, line, peers, self._role.worker)
+            life.push_async_callback(self._reloads.close)
+            self._vitals = Vitals(line, places, self._board, self._reloads)
             await self._serve(line, peers, sockets, ops)
 
     async def _serve(self, line: Line, peers: Peers, sockets: list[socket.socket], ops: list[socket.socket]) -> None:
         config = self.config
-        admin = Admin(socket_path(config.admin, self._role.worker), line, self._board, self.reload, self.stop)
+        admin = Admin(socket_path(config.admin, self._role.worker), line, self._board, self._reloads, self.stop)
         if not self._role.takeover:
             admin.refuse_taken()
         lane = type("Lane", (HotLane if config.http == "hot" else Guard,), {"line": line})
@@ -105,10 +115,12 @@ class Gateway:
         if ops:
             servers.append(_Server(self._uvicorn(app.build_ops(line, peers), ops_lane), line, config, ops=True))
             tasks.append(asyncio.create_task(servers[1].serve(ops), name="serve metrics"))
-        ticking = asyncio.create_task(_tick(line, servers), name="limits")
+        ticking = asyncio.create_task(_tick(line, self._vitals, servers), name="limits")
         ticking.add_done_callback(lambda task: ended(task, self.stop))
         self.server = servers[0]
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reloads.hang_up)
+        if self._hung_up:
+            self._reloads.hang_up()
         try:
             for server, task in zip(servers, tasks, strict=True):
                 await _up(server, task)
@@ -167,29 +179,6 @@ class Gateway:
         """Begin the drain."""
         self.server.should_exit = True
 
-    def _hang_up(self) -> None:
-        self._reloading = asyncio.create_task(self.reload(), name="reload")
-
-    async def reload(self) -> str:
-        """Read the configuration again; keep the last good one and say why, where it cannot be used."""
-        async with self._reading:
-            return await self._reload()
-
-    async def _reload(self) -> str:
-        try:
-            loaded = await asyncio.to_thread(self._source)
-            _check_fixed(self.config, loaded.config)
-        except PenstockError as error:
-            log.warning("reload refused, the last good configuration stays", problem=error.sentence())
-            self.line.metrics.count("penstock_config_reloads", "refused")
-            return error.sentence()
-        self.config = loaded.config
-        self.line.fleet.adopt(loaded.config)
-        self.line.adopt(loaded.config)
-        self.line.metrics.count("penstock_config_reloads", "done")
-        log.info("configuration reloaded", aliases=list(loaded.config.aliases))
-        return ""
-
 
 async def _up(server: _Server, task: asyncio.Task[None]) -> None:
     """Until it listens; raises what kept it from that."""
@@ -209,23 +198,19 @@ def ended(ticking: asyncio.Task[None], stop: Callable[[], None]) -> None:
         stop()
 
 
-async def _tick(line: Line, servers: list[_Server]) -> None:
+async def _tick(line: Line, vitals: Vitals, servers: list[_Server]) -> None:
+    before = time.monotonic()
     for number in count(1):
         await asyncio.sleep(TICK)
         line.tick()
+        now = time.monotonic()
+        vitals.round(now - before - TICK)
+        before = now
         if number % TICKS_PER_SWEEP == 0:
+            line.room.look()
+            crowded, line.room.full = line.room.full, False
             for server in servers:
-                server.expire(time.monotonic())
-
-
-_FIXED = ("listen", "listen_metrics", "state", "admin", "tls", "workers", "http", "log")
-
-
-def _check_fixed(old: Config, new: Config) -> None:
-    changed = [name for name in _FIXED if getattr(old, name) != getattr(new, name)]
-    if changed:
-        msg = f"Reloading: {', '.join(changed)} cannot change while the process runs."
-        raise ConfigError(msg, hint="Start a new process with `penstock serve --takeover`; it replaces this one.")
+                server.expire(now, crowded=crowded)
 
 
 class _Server(uvicorn.Server):
@@ -260,10 +245,16 @@ class _Server(uvicorn.Server):
             self.force_exit = True
         self.should_exit = True
 
-    def expire(self, now: float) -> None:
-        """Close connections whose deadline has passed."""
-        for connection in [one for one in self._guards() if one.deadline <= now]:
+    def expire(self, now: float, *, crowded: bool) -> None:
+        """Close connections whose deadline has passed; where others found no room, those too that wait the longest."""
+        guards = self._guards()
+        for connection in [one for one in guards if one.deadline <= now]:
             connection.expire()
+        if crowded:
+            idle = [one for one in guards if one.idle_since is not None and now - one.idle_since > LINGER]
+            idle.sort(key=lambda one: one.idle_since or now)
+            for connection in idle[: len(guards) // EIGHTH + 1]:
+                connection.transport.close()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Turn away, finish, break off, close."""
@@ -327,12 +318,16 @@ def new_loop() -> asyncio.AbstractEventLoop:
 def serve(config: Config, *, source: Source, role: Role = ALONE) -> int:
     """Run one gateway process in the foreground; its exit status. Raises `ConfigError` for what cannot start."""
     sink = logs.configure(config.log)
+    room.raise_limit()
     shared = role.takeover or config.workers > 1
     sockets = listen.bind(config.listen, takeover=shared)
     ops = listen.bind(config.listen_metrics, takeover=shared)
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(Gateway(config, source, role, sink).run(sockets, ops))
+            gateway = Gateway(config, source, role, sink)
+            # Before it can be obeyed it would end the process.
+            signal.signal(signal.SIGHUP, gateway.hang_up_later)
+            runner.run(gateway.run(sockets, ops))
     finally:
         for sock in (*sockets, *ops):
             sock.close()

@@ -15,6 +15,7 @@ from typing import ClassVar, Protocol
 from urllib.parse import urlsplit
 
 from penstock.errors import EngineFault, Unreachable
+from penstock.gateway import room
 from penstock.gateway.connection import OK, Connection
 from penstock.gateway.known_head import KnownHead, learn
 
@@ -191,13 +192,18 @@ class Origin:
         """A new connection, within the connect limit."""
         try:
             async with asyncio.timeout(self._timeout):
-                _, connection = await self.loop.create_connection(
+                transport, connection = await self.loop.create_connection(
                     lambda: Connection(self), self.host, self.port, ssl=self._tls
                 )
         except TimeoutError:
             raise Unreachable(f"no connection within {self._timeout:g} s").at(self.url) from None
         except OSError as error:
+            if (what := room.OURS.get(error.errno or 0)) is not None:
+                raise room.exhausted(what).at(self.url) from None
             raise _unconnected(self.url, error) from None
+        if room.scarce(transport):
+            connection.drop()
+            raise room.exhausted("descriptors").at(self.url)
         self._open.add(connection)
         return connection
 

@@ -18,7 +18,8 @@ import structlog
 
 from penstock.config import Config
 from penstock.gateway import listen, logs
-from penstock.gateway.server import Role, Source, serve
+from penstock.gateway.reload import Source
+from penstock.gateway.server import Role, serve
 
 log = structlog.stdlib.get_logger("penstock.workers")
 
@@ -50,21 +51,25 @@ class _Worker:
         self._number = number
         self._rest = FIRST_REST
         self._due = 0.0
-        self._began = time.monotonic()
+        self.began = time.monotonic()
         self._again = False
         self.process = self._start(takeover=takeover)
 
     def _start(self, *, takeover: bool) -> subprocess.Popen[bytes]:
         arguments = [argument for argument in sys.argv[1:] if argument != "--takeover"]
+        # On a leash: a worker whose parent was killed drains and goes, instead of keeping the port for nobody.
         command = [
-            sys.executable,
-            "-m",
-            "penstock.gateway",
+            *(sys.executable, "-m", "penstock.gateway.leash"),
             *_config_arguments(arguments),
-            "--worker",
-            str(self._number),
+            *("--worker", str(self._number)),
+            *(["--takeover"] if takeover else []),
         ]
-        return subprocess.Popen([*command, "--takeover"] if takeover else command)  # noqa: S603 - our own module
+        # A SIGHUP that comes before it can reload would end it. It reads the configuration later than that anyway.
+        handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            return subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own module
+        finally:
+            signal.signal(signal.SIGHUP, handler)
 
     @property
     def unusable(self) -> bool:
@@ -75,7 +80,7 @@ class _Worker:
         """Start it again, after a pause, when it has died."""
         status = self.process.poll()
         if status is None:
-            self._rest = FIRST_REST if now - self._began > STEADY else self._rest
+            self._rest = FIRST_REST if now - self.began > STEADY else self._rest
             return
         if not self._due:
             log.error("worker died", worker=self._number, status=status, again_in=self._rest)
@@ -84,7 +89,9 @@ class _Worker:
         elif now >= self._due:
             self._due = 0.0
             self._again = True
-            self._began = now
+            self.began = now
+            if self.process.stdin is not None:
+                self.process.stdin.close()
             self.process = self._start(takeover=False)
 
 
@@ -107,7 +114,7 @@ class _Watch:
     def run(self) -> int:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
-        signal.signal(signal.SIGHUP, self._pass_on)
+        signal.signal(signal.SIGHUP, self._reload)
         self._workers = [_Worker(number, self._takeover) for number in range(self._config.workers)]
         while not self._stopping:
             time.sleep(POLL)
@@ -119,19 +126,26 @@ class _Watch:
         return self._end()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
+        if self._stopping and number == signal.SIGINT:
+            # The second Ctrl-C: whoever pressed it does not want to wait for the drain.
+            for worker in self._running():
+                os.kill(worker.process.pid, number)
         self._stopping = True
 
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+    def _reload(self, number: int, frame: FrameType | None) -> None:
+        """One worker reads the configuration, and tells the others."""
         del frame
-        for worker in self._workers:
-            if worker.process.poll() is None:
-                os.kill(worker.process.pid, number)
+        oldest = min(self._running(), key=lambda one: one.began, default=None)
+        if oldest is not None:
+            os.kill(oldest.process.pid, number)
+
+    def _running(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.process.poll() is None]
 
     def _end(self) -> int:
-        for worker in self._workers:
-            if worker.process.poll() is None:
-                worker.process.terminate()
+        for worker in self._running():
+            worker.process.terminate()
         deadline = time.monotonic() + self._config.limits.drain + 10
         for worker in self._workers:
             try:

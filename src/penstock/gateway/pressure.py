@@ -1,0 +1,45 @@
+"""Whether this process has enough of a processor, and how many new requests are refused while it has not. Pure.
+
+A loop that comes round late answers everybody late: streams falter, and limits pass that nobody meant. So when it is late
+again and again, a growing share of new requests is refused at once with 503 and `Retry-After`, which costs little, and the
+share falls again with every round that is in time.
+"""
+
+from __future__ import annotations
+
+LATE = 1.0
+"""Seconds by which a round is late."""
+ROUNDS = 3
+"""So many in a row are no hiccup."""
+MORE, LESS, MOST = 0.25, 0.05, 0.95
+
+
+class Pressure:
+    """Fed with every round of the loop."""
+
+    def __init__(self) -> None:
+        self.share = 0.0
+        """Of new requests, refused."""
+        self.lag = 0.0
+        """Seconds the last round was late."""
+        self._late = 0
+        self._owed = 0.0
+
+    def felt(self, lag: float) -> None:
+        """One round was so many seconds late."""
+        self.lag = lag
+        if lag >= LATE:
+            self._late += 1
+            if self._late >= ROUNDS:
+                self.share = min(MOST, self.share + MORE)
+        else:
+            self._late = 0
+            self.share = max(0.0, self.share - LESS) if self.share > LESS / 2 else 0.0
+
+    def sheds(self) -> bool:
+        """Whether this one is refused: every nth, so that the share is exact and nothing is drawn by chance."""
+        self._owed += self.share
+        if self._owed < 1.0:
+            return False
+        self._owed -= 1.0
+        return True
