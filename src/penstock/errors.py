@@ -19,6 +19,7 @@
         ├── RateLimited       429   the engine sheds load
         ├── NotLoaded         503   the engine is up, the model of its target is not
         ├── BrokenAnswer      502   malformed, truncated or not what it says it is
+        ├── Diverged          502   a second telling of a begun answer differs from the first
         ├── EngineTimeout     504   connect, first token, between tokens, total
         ├── Exhausted         503   ours, not its own: no descriptor or port is left to ask it with
         └── Unavailable       503   nothing is left to try
@@ -200,6 +201,13 @@ class BrokenAnswer(EngineFault):
 
     code = "engine_broken_answer"
     reason = "broken"
+
+
+class Diverged(EngineFault):
+    """Asked to go on with a begun answer, it tells another one: nothing is wrong with it, but the two cannot be joined."""
+
+    code = "answer_diverged"
+    reason = "diverged"
 
 
 class EngineTimeout(EngineFault):

@@ -64,6 +64,8 @@ class Backend:
         self.reason = "not probed yet"
         self.sighting = Sighting({})
         self.cannot_load: dict[str, str] = {}
+        self.refuses_rest: set[str] = set()
+        """Models of which it goes on with no begun answer; it is not asked twice."""
         self._connect = connect
         self.origin: Origin | None = (
             None if settings.kind is Kind.EMBEDDED else Origin(settings.url, connect_timeout=connect)

@@ -44,6 +44,7 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "penstock_attempts_failed": ("Attempts on a backend that failed.", ("backend", "reason")),
     "penstock_refused": ("Requests refused before any backend was asked.", ("code",)),
     "penstock_streams_broken": ("Begun streams that ended in an explicit error.", ("alias", "backend", "reason")),
+    "penstock_midstream": ("Begun streams whose engine failed, where the alias goes on.", ("alias", "how", "outcome")),
     "penstock_canary_requests": ("Requests of an alias with a canary, by side and end.", ("alias", "side", "outcome")),
     "penstock_canary_events": ("What was done to the path of an alias.", ("alias", "event")),
     "penstock_clients_gone": ("Clients that left before their answer was whole.", ("alias", "phase")),

@@ -20,7 +20,7 @@ import msgspec
 import structlog
 
 from penstock.errors import EngineFault, EngineTimeout, Exhausted, Overloaded, PenstockError, Refusal, Unavailable
-from penstock.gateway import answer, answer_head, choice, closing, failover
+from penstock.gateway import answer, answer_head, choice, closing, failover, midstream
 from penstock.gateway.attempt import Attempt
 from penstock.gateway.auth import check_scope
 from penstock.gateway.client import Client
@@ -51,8 +51,8 @@ class Request:
     """One request of one client."""
 
     __slots__ = (
-        "_ahead", "_failures", "_since", "_slot", "_waiting_for", "alias_name", "attempt", "attempts", "call", "caller",
-        "client", "copy", "deadline", "dropped", "fallback", "first_token", "headers", "id", "known", "line", "paused",
+        "_ahead", "_since", "_slot", "_waiting_for", "alias_name", "attempt", "attempts", "call", "caller",
+        "client", "copy", "deadline", "dropped", "failures", "fallback", "first_token", "headers", "id", "known", "line", "paused",
         "phase", "queued", "route", "timing", "total", "trace",
     )  # fmt: skip
 
@@ -80,7 +80,7 @@ class Request:
         self.paused = False
         self._slot = False
         self.fallback = ""
-        self._failures: tuple[failover.Failure, ...] = ()
+        self.failures: tuple[failover.Failure, ...] = ()
         self.queued = self._since = 0.0
         self._waiting_for: Backend | None = None
 
@@ -231,7 +231,7 @@ class Request:
             self.timing.first = self.timing.last = 0
             self.dropped = b""
         if way.rank:
-            failover.note(self, backend, self._failures)
+            failover.note(self, backend, self.failures)
         attempt = self.attempt = Attempt(self, way)
         attempt.trial = backend.take(now)
         way.queue.busy += 1
@@ -310,14 +310,14 @@ class Request:
         attempt = self.attempt
         if attempt is not None:
             backend = attempt.way.backend
-            self._failures = (*self._failures, (backend.name, fault))
+            self.failures = (*self.failures, (backend.name, fault))
             self.line.metrics.count("penstock_attempts_failed", backend.name, fault.reason)
             if isinstance(fault, Exhausted):
                 self.line.room.missing(fault.what)
             if answer.counts_against(fault) and not ours:
                 backend.failed(time.monotonic())
             if attempt.begun:
-                self._break_stream(attempt, fault, ours=ours)
+                midstream.broke(self, attempt, fault, ours=ours)
                 return
             attempt.drop()
         self._release(wake=False)
@@ -330,23 +330,13 @@ class Request:
                 self._refuse(error)
         self.line.admission.wake()
 
-    def _break_stream(self, attempt: Attempt, fault: EngineFault, *, ours: bool) -> None:
-        backend = attempt.way.backend
-        if attempt.reader is not None and self.client is not None:
-            self.client.end(attempt.reader.fault(fault if ours else fault.of(backend.name)))
-        self.line.metrics.count("penstock_streams_broken", self.alias_name, backend.name, fault.reason)
-        log.warning(
-            "%s failed: %s; the stream ended in an error", backend.kind.label, fault.logged, request=self.id.decode()
-        )
-        self._close(200, outcome="broken", error=fault.message)
-
     def _give_up(self) -> None:
         """No way is left."""
-        if self._failures and isinstance(self._failures[-1][1], answer.MissingRoute):
+        if self.failures and isinstance(self.failures[-1][1], answer.MissingRoute):
             self._refuse(self.line.unsupported(self.route, self.alias_name))
         else:
-            refused = failover.refusal_of(self.alias_name, self._failures, self._ahead)
-            self._refuse(refused, logged=failover.logged(self._failures))
+            refused = failover.refusal_of(self.alias_name, self.failures, self._ahead)
+            self._refuse(refused, logged=failover.logged(self.failures))
 
     # ── the answer ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -366,6 +356,11 @@ class Request:
         self._close(error.status, outcome="refused", error=logged or error.message)
 
     shed = _refuse
+
+    def took(self) -> None:
+        """The present attempt, which goes on with a begun answer, was given a slot."""
+        self.attempts += 1
+        self._slot = True
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -400,3 +395,5 @@ class Request:
             self._release()
         if self.copy is not None:
             self.copy.ended(self, status, error)
+
+    release, close = _release, _close

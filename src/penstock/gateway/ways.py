@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from penstock.gateway import route
 from penstock.protocols.dialect import Destination, Pairing
+from penstock.protocols.midstream import resumable
 from penstock.protocols.table import PAIRINGS, Route
 from penstock.types import Kind, Operation, Wire
 
@@ -95,9 +96,11 @@ class Ways:
             for backend in [fleet.backends[one] for one in target.backends]:
                 if supports(asked, backend):
                     series = line.metrics.series(name, backend.name, operation.value)
-                    group[backend.name] = Way(
+                    way = group[backend.name] = Way(
                         asked, backend, target.model, rank, queue=queue, series=series, defaults=defaults, side=side
                     )
+                    if alias.midstream != "error":
+                        way.pairing = resumable(asked.path, backend.wire, way.pairing, alias.midstream)
             groups.append(group)
         self._groups = [group for group in groups if group]
         single = all(len(group) == 1 for group in self._groups)
