@@ -53,6 +53,11 @@ class Exchange:
         """One piece of a streamed answer, in a chunk of its own."""
         await self._link.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
+    async def verbatim(self, data: bytes) -> None:
+        """An answer of whose every byte somebody else has thought."""
+        self.begun = True
+        await self._link.write(data)
+
     async def finish(self) -> None:
         """A clean end of a streamed answer."""
         if self._chunked:
