@@ -75,8 +75,6 @@ def test_without_callers_only_this_machine_may_reach_us() -> None:
             {"aliases": {"m": Alias(targets=(Target(backends=("gpu", "spare"), model="m"),))}},
             "mixes the kinds ollama and vllm",
         ),
-        ({"aliases": {"m": Alias(targets=(TO_VLLM,), midstream="restart")}}, "only 'error' is"),
-        ({"aliases": {"m": Alias(targets=(TO_VLLM,), midstream="continue")}}, "only 'error' is"),
         ({"default": "n"}, "default: 'n' is no alias; known here: m"),
         (
             {

@@ -96,7 +96,10 @@ class Alias(Noun, frozen=True, kw_only=True):
         Fallback, Meta(description="Which later targets may answer when the first cannot: any, same-model or never.")
     ] = "any"
     midstream: Annotated[
-        Midstream, Meta(description="When an engine dies after text was sent. This version offers `error` alone.")
+        Midstream,
+        Meta(
+            description="When an engine dies after text was sent: end in an error, continue on a backend of the same target, or restart there."
+        ),
     ] = "error"
     slots: Annotated[Count, Meta(description="Requests at the same time; 0 sets no limit of its own.")] = 0
     first_token: Annotated[Seconds | None, Meta(description="Instead of limits.first_token, for this alias.")] = None

@@ -163,14 +163,6 @@ def _group_mistakes(config: Config, where: Path, backends: tuple[str, ...]) -> I
         yield Mistake(where, f"mixes the kinds {' and '.join(kinds)}; {whose} backends are of one kind")
 
 
-def midstream_is_available(config: Config) -> Iterator[Mistake]:
-    """The words are reserved; the behaviour is not built yet, and silence about that would be a broken promise."""
-    for name, alias in config.aliases.items():
-        if alias.midstream != "error":
-            text = f"'{alias.midstream}' is not available in this version; only 'error' is"
-            yield Mistake(("aliases", name, "midstream"), text)
-
-
 def callers_are_distinct(config: Config) -> Iterator[Mistake]:
     """A key belongs to one caller, and a scope names an alias that exists."""
     owner: dict[str, str] = {}
@@ -202,7 +194,6 @@ RULES: tuple[Callable[[Config], Iterator[Mistake]], ...] = (
     no_backend_is_us,
     names_are_unique,
     targets_lead_somewhere,
-    midstream_is_available,
     callers_are_distinct,
     origins_are_origins,
 )
