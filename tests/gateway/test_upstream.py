@@ -12,7 +12,7 @@ import uvloop
 from tests.gateway.peer import LIMIT, Link, Peer, Told
 
 from penstock.errors import BrokenAnswer, EngineFault, Unreachable
-from penstock.gateway import upstream
+from penstock.gateway import keepalive, upstream
 from penstock.gateway.connection import HEAD_LIMIT
 from penstock.gateway.upstream import Exchange, Origin
 
@@ -341,6 +341,44 @@ async def test_idle_connections_are_given_up_before_the_engine_does(
     assert await link.left()
     await warmed(origin, peer)
     assert peer.accepted == 2
+
+
+async def test_connections_to_an_engine_whose_answer_was_none_are_not_used_again(origin: Origin, peer: Peer) -> None:
+    """What an engine has written behind it would be taken for the answer to the next request."""
+    told, exchange = ask(origin)
+    link = await peer.link()
+    await link.request()
+    await link.send(OK)
+    await told.end()
+    exchange.distrust()
+    assert await link.left()
+    await warmed(origin, peer)
+    assert peer.accepted == 2
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_the_kernel_watches_the_other_end(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """A machine that goes away without a word is noticed, whatever is being waited for."""
+
+    async def run() -> dict[str, int]:
+        async with asyncio.timeout(LIMIT):
+            peer = Peer()
+            await peer.start()
+            origin = Origin(peer.url, connect_timeout=LIMIT)
+            raw = (await origin.connect())._transport.get_extra_info("socket")
+            names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+            told = {name: raw.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names}
+            told["on"] = raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            origin.close()
+            await (await peer.link()).left()
+            await peer.stop()
+            return told
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        told = runner.run(run())
+    assert told["on"]
+    assert told["TCP_KEEPIDLE"] + told["TCP_KEEPINTVL"] * told["TCP_KEEPCNT"] == keepalive.SILENCE
+    assert told["TCP_USER_TIMEOUT"] == keepalive.SILENCE * 1000
 
 
 async def test_a_closed_origin_leaves_no_connection(origin: Origin, peer: Peer) -> None:

@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol
 from urllib.parse import urlsplit
 
 from penstock.errors import EngineFault, Unreachable
-from penstock.gateway import room
+from penstock.gateway import keepalive, room
 from penstock.gateway.connection import OK, Connection
 from penstock.gateway.known_head import KnownHead, learn
 
@@ -88,6 +88,10 @@ class Exchange:
         self._paused = False
         if self._connection is not None:
             self._connection.resume()
+
+    def distrust(self) -> None:
+        """What came was no answer: what else the engine may have written belongs to nobody's next request."""
+        self._origin.drop_idle()
 
     def ride(self, connection: Connection) -> None:
         """Go out on this connection."""
@@ -204,6 +208,7 @@ class Origin:
         if room.scarce(transport):
             connection.drop()
             raise room.exhausted("descriptors").at(self.url)
+        keepalive.arm(transport)
         self._open.add(connection)
         return connection
 
@@ -220,6 +225,11 @@ class Origin:
         self._idle.append(connection)
         if self._sweep is None:
             self._sweep = self.loop.call_later(IDLE / 2, self._expire)
+
+    def drop_idle(self) -> None:
+        """Carry no request on any connection that is not carrying one now."""
+        while self._idle:
+            self._idle.pop().drop()
 
     def forget(self, connection: Connection) -> None:
         """The connection is closed."""
