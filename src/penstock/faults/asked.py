@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from penstock.faults.refused import Refused, wrong_type
-from penstock.faults.words import split
+from penstock.faults.words import split, token_id
 
 Body = Mapping[str, Any]
 
@@ -39,10 +39,17 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: bool = False
     continued: str = ""
     """Text of an assistant message to be continued (`continue_final_message`)."""
+    prompt_ids: tuple[int, ...] = ()
+    """A prompt given as tokens."""
 
     @property
     def prompt_tokens(self) -> list[str]:
-        return split(self.prompt)
+        return [str(number) for number in self.prompt_ids] or split(self.prompt)
+
+    @property
+    def prompted(self) -> list[int]:
+        """The ids of the prompt."""
+        return list(self.prompt_ids) or [token_id(token) for token in split(self.prompt)]
 
 
 def decode(raw: bytes) -> Body:
@@ -105,6 +112,7 @@ def completion(body: Body) -> Asked:
         include_usage=bool(options.get("include_usage")),
         prompt=text,
         last=text,
+        prompt_ids=tuple(prompt) if isinstance(prompt, list) and all(isinstance(one, int) for one in prompt) else (),
         limit=16 if body.get("max_tokens") is None else body["max_tokens"],
         schema=_schema(body),
         stop=_stop(body.get("stop")),

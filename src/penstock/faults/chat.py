@@ -27,7 +27,7 @@ def chat(script: Script, asked: Asked, spoken: Spoken, number: int) -> Reply:
         "created": int(time.time()),
         "model": asked.model,
     }
-    prompt_ids = [token_id(token) for token in asked.prompt_tokens] if asked.ids else None
+    prompt_ids = asked.prompted if asked.ids else None
     if not asked.stream:
         whole = {
             **head,
@@ -43,7 +43,7 @@ def chat(script: Script, asked: Asked, spoken: Spoken, number: int) -> Reply:
             del whole["usage"]
         return Reply(tokens=len(spoken.pieces), whole=msgspec.json.encode(whole))
     first: Shape = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
-    opening = {**head, "choices": [first]} | ({"prompt_token_ids": prompt_ids} if asked.ids else {})
+    opening = {**head, "choices": [first], "prompt_token_ids": prompt_ids}
     last: Shape = {
         "index": 0,
         "delta": {} if spoken.tools else {"content": ""},
@@ -77,24 +77,32 @@ def completion(script: Script, asked: Asked, spoken: Spoken, number: int) -> Rep
             "logprobs": _text_logprobs(spoken) if asked.logprobs else None,
             "finish_reason": spoken.finish,
             "stop_reason": None,
-            "token_ids": [token_id(piece.text) for piece in spoken.pieces] if asked.ids else None,
+            "token_ids": [token_id(piece.token) for piece in spoken.pieces] if asked.ids else None,
             "prompt_logprobs": None,
-            "prompt_token_ids": [token_id(token) for token in asked.prompt_tokens] if asked.ids else None,
+            "prompt_token_ids": asked.prompted if asked.ids else None,
         }
         whole = {**head, "choices": [choice], "usage": usage(asked, spoken), "kv_transfer_params": None}
         return Reply(tokens=len(spoken.pieces), whole=msgspec.json.encode(whole))
 
-    def chunk(text: str, finish: str | None) -> bytes:
-        choice: Shape = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish, "stop_reason": None}
+    def chunk(piece: Piece, finish: str | None, *, first: bool = False) -> bytes:
+        choice: Shape = {
+            "index": 0,
+            "text": piece.text,
+            "logprobs": None,
+            "finish_reason": finish,
+            "stop_reason": None,
+            "prompt_token_ids": asked.prompted if asked.ids and first else None,
+            "token_ids": [token_id(piece.token)] if asked.ids and piece.token else None,
+        }
         return data({**head, "choices": [choice]})
 
-    closing = [chunk("", spoken.finish)]
+    closing = [chunk(Piece("text", ""), spoken.finish, first=not spoken.pieces)]
     if asked.include_usage and script.usage:
         closing.append(data({**head, "choices": [], "usage": usage(asked, spoken)}))
     return Reply(
         tokens=len(spoken.pieces),
         stream=True,
-        pieces=tuple(chunk(piece.text, None) for piece in spoken.pieces),
+        pieces=tuple(chunk(piece, None, first=not place) for place, piece in enumerate(spoken.pieces)),
         closing=(*closing, DONE),
     )
 
@@ -128,7 +136,7 @@ def _choice(asked: Asked, spoken: Spoken) -> Shape:
         "logprobs": {"content": [_logprob(piece) for piece in spoken.pieces]} if asked.logprobs else None,
         "finish_reason": spoken.finish,
         "stop_reason": None,
-        "token_ids": [token_id(piece.text) for piece in spoken.pieces] if asked.ids else None,
+        "token_ids": [token_id(piece.token) for piece in spoken.pieces] if asked.ids else None,
     }
 
 
@@ -146,9 +154,8 @@ def _delta(asked: Asked, piece: Piece, number: int) -> Shape:
         "delta": delta,
         "logprobs": {"content": [_logprob(piece)]} if asked.logprobs else None,
         "finish_reason": None,
+        "token_ids": [token_id(piece.token)] if asked.ids else None,
     }
-    if asked.ids:
-        choice["token_ids"] = [token_id(piece.text)]
     return choice
 
 

@@ -11,7 +11,7 @@ import msgspec
 from penstock.faults.asked import Asked
 from penstock.faults.refused import Refused
 from penstock.faults.script import Script, ToolUse
-from penstock.faults.words import sample, split
+from penstock.faults.words import sample, spelled, split, token_id, told
 
 _CALL = re.compile(r"^call (\w+)(?:\s+(\{.*\}))?$", re.DOTALL)
 
@@ -25,6 +25,13 @@ class Piece(msgspec.Struct, frozen=True):
     """Which call, for kind `call`."""
     name: str = ""
     """Function name: set on the first delta of a call, which carries no arguments yet."""
+    spelling: str = ""
+    """The token, where its text is another: a byte of a character brings none."""
+
+    @property
+    def token(self) -> str:
+        """What its id is made of."""
+        return self.spelling or self.text
 
 
 class Spoken(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,11 +51,25 @@ def speak(script: Script, asked: Asked) -> Spoken:
         pieces = [piece for index, tool in enumerate(tools) for piece in _call(index, tool)]
         return Spoken(pieces=tuple(pieces), finish=script.finish or "tool_calls", tools=tools)
     tokens = _tokens(script, asked)
-    pieces = [Piece("reasoning", token) for token in script.reasoning] + [Piece("text", token) for token in tokens]
+    spoken = _said_before(script, asked, tokens)
+    texts = told(tokens[spoken:], spelled(tokens[:spoken]))
+    pieces = [Piece("text", text, spelling=token) for token, text in zip(tokens[spoken:], texts, strict=True)]
+    if not spoken:
+        pieces = [Piece("reasoning", token) for token in script.reasoning] + pieces
     finish = "stop"
     if asked.limit is not None and len(pieces) > asked.limit:
         pieces, finish = pieces[: asked.limit], "length"
     return Spoken(pieces=tuple(pieces), finish=script.finish or finish)
+
+
+def _said_before(script: Script, asked: Asked, tokens: list[str]) -> int:
+    """How many of these tokens the prompt ends with already: given as ids, or as a message to be gone on with."""
+    if asked.continued and not script.reasoning:
+        fit = (count for count in range(len(tokens), 0, -1) if spelled(tokens[:count]) == asked.continued.encode())
+        return next(fit, 0)
+    ids = tuple(map(token_id, tokens))
+    given = asked.prompt_ids
+    return next((count for count in range(len(ids), 0, -1) if given[-count:] == ids[:count]), 0)
 
 
 def _tools(script: Script, asked: Asked) -> tuple[ToolUse, ...]:
@@ -92,8 +113,6 @@ def _tokens(script: Script, asked: Asked) -> list[str]:
         tokens = split(msgspec.json.encode(value).decode())
     else:
         tokens = split(asked.last) or ["(nothing", " was", " said)"]
-        if asked.continued and "".join(tokens).startswith(asked.continued):
-            tokens = split("".join(tokens)[len(asked.continued) :])
     if script.count is not None:
         tokens = list(islice(cycle(tokens), script.count))
     return _stopped(tokens, asked.stop)

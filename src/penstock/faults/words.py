@@ -11,6 +11,7 @@ from typing import Any
 _ITEMS = 64
 """Entries of a made-up list, whatever the schema asks for."""
 _TOKEN = re.compile(r"\s*\S+|\s+")
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 _PLAIN: dict[str, object] = {"string": "text", "integer": 1, "number": 1.5, "boolean": True, "null": None}
 
@@ -18,6 +19,33 @@ _PLAIN: dict[str, object] = {"string": "text", "integer": 1, "number": 1.5, "boo
 def split(text: str) -> list[str]:
     """The tokens of a text; joining them gives it back."""
     return _TOKEN.findall(text)
+
+
+def told(tokens: Iterable[str], before: bytes = b"") -> list[str]:
+    """What each token lets an engine send: nothing as long as a character is incomplete, as vLLM's detokenizer has it.
+
+    `<0xE2>` is a token of one byte. `before` is what stands before the first token; where that ends inside a character,
+    vLLM begins its text with all of it, and so does this.
+    """
+    texts = []
+    pending = before if _incomplete(before) else b""
+    for token in tokens:
+        byte = _BYTE.fullmatch(token)
+        pending += bytes.fromhex(byte[1]) if byte else token.encode("utf-8", "surrogatepass")
+        done = not _incomplete(pending)
+        texts.append(pending.decode("utf-8", "replace") if done else "")
+        pending = b"" if done else pending
+    return texts
+
+
+def spelled(tokens: Iterable[str]) -> bytes:
+    """The bytes of tokens."""
+    found = ((token, _BYTE.fullmatch(token)) for token in tokens)
+    return b"".join(bytes.fromhex(byte[1]) if byte else token.encode("utf-8", "surrogatepass") for token, byte in found)
+
+
+def _incomplete(text: bytes) -> bool:
+    return text.decode("utf-8", "replace").endswith("\N{REPLACEMENT CHARACTER}")
 
 
 def token_id(token: str) -> int:
