@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import BrokenAnswer, EngineFault, EngineRefused, EngineTimeout, NotLoaded, RateLimited, Unreachable
 from penstock.gateway import answer
-from penstock.gateway.answer import MissingRoute
+from penstock.gateway.answer import KeyRefused, MissingRoute
 from penstock.gateway.upstream import Origin
 from penstock.protocols.dialect import Outgoing
 from penstock.types import Operation, Wire
@@ -25,8 +25,8 @@ from penstock.types import Operation, Wire
         (405, "", MissingRoute),
         (501, "", MissingRoute),
         (429, "busy", RateLimited),
-        (401, "", EngineRefused),
-        (403, "", EngineRefused),
+        (401, "", KeyRefused),
+        (403, "", KeyRefused),
         (408, "", EngineRefused),
         (500, "boom", EngineRefused),
         (503, "loading", EngineRefused),
@@ -59,7 +59,7 @@ def test_a_refused_key_names_the_setting() -> None:
     ("fault", "counts"),
     [
         (Unreachable("x"), True), (EngineRefused("x"), True), (EngineTimeout("x"), True), (BrokenAnswer("x"), True),
-        (RateLimited("x"), False), (NotLoaded("x"), False), (MissingRoute("x"), False),
+        (RateLimited("x"), False), (KeyRefused("x"), False), (NotLoaded("x"), False), (MissingRoute("x"), False),
     ],
 )  # fmt: skip
 def test_what_the_breaker_hears_of(fault: EngineFault, counts: bool) -> None:  # noqa: FBT001 - a table of cases
@@ -142,10 +142,31 @@ def test_a_compressed_answer_does_not_fit() -> None:
 
 @pytest.mark.parametrize(("kind", "fits"), [(b"audio/mpeg", True), (b"text/vtt", True), (b"text/html; x", False)])
 def test_sound_may_be_of_any_type_but_a_page(kind: bytes, fits: bool) -> None:  # noqa: FBT001 - a table of cases
-    fault = answer.unfit(
-        200, {b"content-type": kind}, stream=False, wire=Wire.OPENAI, operation=Operation.TRANSCRIPTION
-    )
+    headers = {b"content-type": kind, b"content-length": b"9"}
+    fault = answer.unfit(200, headers, stream=False, wire=Wire.OPENAI, operation=Operation.TRANSCRIPTION)
     assert (fault is None) is fits
+
+
+@pytest.mark.parametrize(
+    ("framing", "fits"),
+    [
+        ({b"content-length": b"9"}, True),
+        ({b"transfer-encoding": b"chunked"}, True),
+        ({b"transfer-encoding": b"gzip, chunked"}, False),
+        ({b"transfer-encoding": b"identity"}, False),
+        ({}, False),
+    ],
+)
+def test_what_ends_with_its_framing_alone_must_have_one(framing: dict[bytes, bytes], fits: bool) -> None:  # noqa: FBT001
+    """Sound that merely stops with its connection might be half of what was said."""
+    headers = {b"content-type": b"audio/mpeg", **framing}
+    fault = answer.unfit(200, headers, stream=False, wire=Wire.OPENAI, operation=Operation.SPEECH)
+    assert (fault is None) is fits
+
+
+def test_a_part_is_no_answer() -> None:
+    fault = answer.unfit(206, {b"content-type": JSON}, stream=False, wire=Wire.OPENAI, operation=Operation.CHAT)
+    assert isinstance(fault, BrokenAnswer)
 
 
 async def test_only_headers_that_engines_know_go_along() -> None:

@@ -27,6 +27,7 @@ ERRORS = 400
 ERROR_LIMIT = 256 * 1024
 _FORWARDED = frozenset({b"tracestate", b"x-session-id", b"anthropic-version", b"anthropic-beta"})
 OK = 200
+PARTIAL = 206
 PLAIN = frozenset({b"application/json", b"application/json; charset=utf-8"})
 """Exact content types of nearly every answer that is not streamed."""
 _USUAL = (
@@ -48,6 +49,10 @@ class MissingRoute(EngineFault):
     reason = "no_route"
 
 
+class KeyRefused(EngineRefused):
+    """It refuses the key that we send: ours to mend, and nothing is wrong with the engine."""
+
+
 def fault_of(status: int, message: str, backend: str, retry_after: int | None) -> EngineFault | None:
     """The backend's fault behind an error status; None where the caller is to blame and shall read it."""
     said = f"it answered {status}: {message[:500]}"
@@ -58,17 +63,17 @@ def fault_of(status: int, message: str, backend: str, retry_after: int | None) -
     if status == 429:
         return RateLimited(said, retry_after=retry_after)
     if status in {401, 403}:
-        return EngineRefused(
-            f"it refuses the key we send ({status})", hint=f"Check key_env of the backend {backend!r}."
-        )
+        return KeyRefused(f"it refuses the key we send ({status})", hint=f"Check key_env of the backend {backend!r}.")
     if status == 408 or status >= 500:
         return EngineRefused(said, retry_after=retry_after)
     return None
 
 
 def counts_against(fault: EngineFault) -> bool:
-    """Whether the breaker hears of it: a busy engine or a missing model is not a broken one."""
-    return isinstance(fault, Unreachable | EngineRefused | EngineTimeout | BrokenAnswer)
+    """Whether the breaker hears of it: a busy engine, a missing model or a wrong key is not a broken one."""
+    return isinstance(fault, Unreachable | EngineRefused | EngineTimeout | BrokenAnswer) and not isinstance(
+        fault, KeyRefused
+    )
 
 
 def cannot_load(message: str) -> bool:
@@ -83,18 +88,33 @@ def unfit(
     """Why the head of a non-error answer cannot be one to what we asked."""
     if status == OK and headers.get(b"content-type") in _USUAL[stream] and b"content-encoding" not in headers:
         return None
-    if status >= 300:
-        return BrokenAnswer(f"it answered {status}, a redirect, to an API request")
-    if headers.get(b"content-encoding", b"identity") != b"identity":
+    if status >= 300 or status == PARTIAL:
+        what = "a part" if status == PARTIAL else "a redirect"
+        return BrokenAnswer(f"it answered {status}, {what}, to an API request")
+    if coded(headers):
         return BrokenAnswer("it compressed an answer that was not to be compressed")
     kind = headers.get(b"content-type", b"").lower()
     if operation in {Operation.TRANSCRIPTION, Operation.TRANSLATION, Operation.SPEECH}:
-        return BrokenAnswer("it answered 200 with an HTML page") if kind.startswith(b"text/html") else None
+        return _unfit_sound(headers, kind)
     expected = _STREAM_TYPES[wire] if stream else b"application/json"
     if kind.startswith((expected, b"text/event-stream" if stream else expected)):
         return None
     shown = kind.decode("latin-1") or "no content type"
     return BrokenAnswer(f"it answered {status} with {shown} where {expected.decode()} belongs")
+
+
+def _unfit_sound(headers: Mapping[bytes, bytes], kind: bytes) -> EngineFault | None:
+    """Sound and transcripts end with their framing alone, so they must have one that tells a whole from a part."""
+    if kind.startswith(b"text/html"):
+        return BrokenAnswer("it answered 200 with an HTML page")
+    if b"content-length" not in headers and headers.get(b"transfer-encoding", b"").lower() != b"chunked":
+        return BrokenAnswer("it answered without saying how its answer ends: nobody could tell whether it is whole")
+    return None
+
+
+def coded(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a body is compressed, which nobody asked for: an error's words cannot be read then."""
+    return headers.get(b"content-encoding", b"identity") != b"identity"
 
 
 def retry_after(value: bytes | None) -> int | None:

@@ -39,6 +39,7 @@ class _Refused(msgspec.Struct):
 
     status: int
     retry_after: int | None
+    coded: bool
     body: bytes = b""
 
 
@@ -106,7 +107,7 @@ class Attempt(Listener):
     def answered(self, status: int, headers: dict[bytes, bytes]) -> None:
         """The engine's head: begin to read an answer or to collect an error."""
         if status >= answer.ERRORS:
-            self._refused = _Refused(status, answer.retry_after(headers.get(b"retry-after")))
+            self._refused = _Refused(status, answer.retry_after(headers.get(b"retry-after")), answer.coded(headers))
             return
         request, way = self.request, self.way
         call = request.call
@@ -168,7 +169,7 @@ class Attempt(Listener):
 
     def complete(self) -> None:
         """The engine's body is whole."""
-        self.exchange = None
+        exchange, self.exchange = self.exchange, None
         reader = self.reader
         if reader is None:
             self._judge()
@@ -176,6 +177,8 @@ class Attempt(Listener):
         try:
             rest = reader.close()
         except EngineFault as fault:
+            if exchange is not None:
+                exchange.distrust()
             self.request.failed(fault)
             return
         way = self.way
@@ -234,7 +237,7 @@ class Attempt(Listener):
 
     def _collect_error(self, data: bytes) -> None:
         refused = self._refused
-        if refused is not None and len(refused.body) < answer.ERROR_LIMIT:
+        if refused is not None and not refused.coded and len(refused.body) < answer.ERROR_LIMIT:
             refused.body += data
 
     def _judge(self) -> None:
