@@ -14,10 +14,10 @@ import trustme
 from tests.cli.console import LIMIT, Done, started
 from tests.cli.inside import inside
 from tests.fakes.gateway import StartGateway
-from tests.fakes.ollama import OllamaDouble
 
 from penstock.faults.condition import Gauges
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script
 
 

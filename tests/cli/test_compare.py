@@ -16,9 +16,9 @@ import pytest
 from tests.cli.console import LIMIT, SCRIPT, Done, clean, run
 from tests.cli.inside import inside
 from tests.fakes.gateway import StartGateway
-from tests.fakes.ollama import OllamaDouble
 
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script
 
 PROMPTS = "What is an alias?\nWhat is a target?\nWhich protocols are spoken here, and by whom?\n"

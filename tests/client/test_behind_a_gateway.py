@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from tests.client.conftest import FAST, Ways
 from tests.fakes.gateway import Gateway, StartGateway
-from tests.fakes.ollama import OllamaDouble
 
 from penstock.client.failures import ModelNotServed, WrongPath
 from penstock.client.plain import ChatVLLM, OllamaClient, VLLMClient
 from penstock.errors import EngineFault
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script
 
 

@@ -9,7 +9,6 @@ import re
 
 import pytest
 from tests.client.conftest import FAST, Ways
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.threads import in_thread
 
 from penstock.client import transport_async
@@ -27,6 +26,7 @@ from penstock.errors import (
     Unreachable,
 )
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script
 from penstock.types import Kind
 

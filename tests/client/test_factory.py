@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from tests.client.conftest import Ways
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.threads import in_thread
 
 from penstock.client import create_llm, get_llm_type, is_vllm_enabled, load_config
 from penstock.client.settings import ClientConfig
 from penstock.errors import ConfigError, PenstockError
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script
 
 NOBODY = "http://127.0.0.1:9"

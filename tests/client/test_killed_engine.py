@@ -9,10 +9,10 @@ import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 from tests.client.killing import EngineProcess, Siege, judge
 from tests.fakes.gateway import StartGateway
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.raw import once
 
 from penstock.client.plain import VLLMClient
+from penstock.faults.ollama import OllamaDouble
 
 
 def question(number: int) -> str:

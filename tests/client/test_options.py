@@ -6,7 +6,6 @@ import json
 
 import pytest
 from tests.client.conftest import Ways
-from tests.fakes.ollama import OllamaDouble
 
 from penstock.client.arguments import asked
 from penstock.client.ask import Ask, Options
@@ -14,6 +13,7 @@ from penstock.client.options import SPELLINGS, changed, said
 from penstock.client.plain import ChatOllamaClient, ChatVLLM, OllamaClient, VLLMClient
 from penstock.errors import BadRequest, ConfigError
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.types import Kind
 
 EVERY = {

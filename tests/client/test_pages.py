@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.threads import in_thread
 
 from penstock import environment
 from penstock.client.settings import LLMConfig, VLLMConfig
 from penstock.faults.condition import Model
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 
 ROOT = Path(__file__).parents[2]
 HOWTO = (ROOT / "docs" / "howto" / "library.md").read_text(encoding="utf-8")

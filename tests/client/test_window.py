@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.client.conftest import Ways
-from tests.fakes.ollama import OllamaDouble
 
 from penstock.client.ask import Message
 from penstock.client.plain import ChatOllamaClient, ChatVLLM
@@ -14,6 +13,7 @@ from penstock.client.window import exchanges, kept
 from penstock.errors import BadRequest, Unsupported
 from penstock.faults.condition import Model
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 
 WORDS = "one two three four five six seven eight nine ten"
 TALK = [

@@ -16,12 +16,12 @@ from typing import Protocol
 from tests.clients.outcome import Ask, Json
 from tests.engines_fixtures import embedded_engine
 from tests.fakes.gateway import Config, Gateways
-from tests.fakes.ollama import OllamaDouble
-from tests.fakes.ollama_shapes import OllamaModel
 from tests.fakes.openai import openai_engine
 from tests.fakes.raw import once
 
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
+from penstock.faults.ollama_shapes import OllamaModel
 from penstock.faults.record import Journal
 
 ALIAS = "assistant"

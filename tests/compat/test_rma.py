@@ -10,13 +10,13 @@ import yaml
 from tests.compat.snippet import diff, edited, framed, snippet
 from tests.compat.test_tactical import ran
 from tests.fakes.gateway import Gateway
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.threads import in_thread
 
 from penstock.client import load_config
 from penstock.compat import rma
 from penstock.errors import ConfigError, Unreachable
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script
 
 IMPORT = {"from llm import call_ollama, call_vllm": "from penstock.compat.rma import call_ollama, call_vllm"}

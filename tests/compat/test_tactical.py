@@ -15,13 +15,13 @@ from langchain_ollama import OllamaLLM
 from pydantic import BaseModel, Field
 from tests.compat.snippet import diff, edited, framed, snippet
 from tests.fakes.gateway import Gateway
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.threads import in_thread
 from tests.guided import HUB
 
 from penstock.compat import tactical
 from penstock.compat.tactical import VLLMClient, create_llm, get_llm_type, load_config
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 
 IMPORTS = {
     "from vllm_client import VLLMClient": "from penstock.compat.tactical import VLLMClient",

@@ -16,13 +16,13 @@ from langchain_core.messages import AIMessageChunk
 from openai.types.chat import ChatCompletionUserMessageParam
 from pydantic import BaseModel
 from tests.fakes.gateway import Gateway, StartGateway
-from tests.fakes.ollama import OllamaDouble
 
 from penstock.client import ChatVLLM, load_config
 from penstock.client.langchain import ChatVLLM as LangChainChat
 from penstock.client.langchain import VLLMClient
 from penstock.compat.tactical import create_llm, get_llm_type
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script
 
 

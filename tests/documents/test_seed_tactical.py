@@ -18,7 +18,6 @@ import pytest_asyncio
 from langchain_ollama import OllamaEmbeddings, OllamaLLM
 from tests.documents.consumers import AdaptiveRetrieval, all_of
 from tests.fakes.gateway import Gateway
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.threads import in_thread
 from tests.guided import HUB, TAG
 
@@ -27,6 +26,7 @@ from penstock.compat.tactical import OllamaLLM as OurOllama
 from penstock.compat.tactical import VLLMClient, create_llm, get_llm_type
 from penstock.errors import EngineTimeout, PenstockError
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script
 
 PROGRAM = Path(__file__).parents[1] / "test_vllm_integration.py"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.fakes.gateway import Gateways, StartGateway
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.openai import openai_engine
 
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 
 
 @pytest_asyncio.fixture

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.fakes.gateway import Gateway, Gateways
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.openai import openai_engine
 from tests.fakes.raw import Answer, once
 
 from penstock.faults.condition import Gauges, Model
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.record import Journal
 from penstock.faults.script import HEALTHY
 

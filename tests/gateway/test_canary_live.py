@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 import yaml
 from tests.fakes.gateway import Gateway, StartGateway
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.raw import Answer, once
 from tests.gateway.canaries import (
     Traffic,
@@ -33,6 +32,7 @@ from tests.gateway.test_life import free_port
 
 from penstock.faults.condition import Model
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script
 
 pytestmark = pytest.mark.asyncio

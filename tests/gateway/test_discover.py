@@ -10,10 +10,10 @@ from functools import partial
 
 import pytest
 from tests.fakes.gateway import StartGateway
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.threads import in_thread
 
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.gateway import discover
 from penstock.types import Kind
 

@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 from tests.fakes.gateway import StartGateway
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.threads import in_thread
 
 from penstock.address import Address, url_address
 from penstock.errors import ConfigError
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.gateway.occupant import refuse_busy
 
 

@@ -7,8 +7,6 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes.ollama import OllamaDouble
-from tests.fakes.ollama_shapes import OllamaModel
 from tests.fakes.openai import openai_engine
 from tests.fakes.raw import once
 from tests.gateway.test_discover import saying
@@ -16,6 +14,8 @@ from tests.gateway.test_discover import saying
 from penstock.errors import BrokenAnswer, EngineFault, EngineRefused, EngineTimeout
 from penstock.faults import condition
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
+from penstock.faults.ollama_shapes import OllamaModel
 from penstock.gateway import probe
 from penstock.gateway.probe import PROBES, Load, Sighting
 from penstock.gateway.upstream import Origin

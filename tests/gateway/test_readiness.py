@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.raw import once
 from tests.gateway.fleets import Still, config, ollama, vllm
 
 from penstock.config import Config, Fallback
+from penstock.faults.ollama import OllamaDouble
 from penstock.gateway import readiness
 from penstock.gateway.breaker import TRIP
 from penstock.gateway.fleet import State

@@ -18,13 +18,13 @@ import pytest_asyncio
 import yaml
 from tests.cli.console import SCRIPT, clean
 from tests.fakes.gateway import StartGateway
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.raw import Raw, once
 from tests.gateway.canaries import admin, config, happened, start, talk, until, until_workers
 from tests.gateway.test_life import BODY, asking, errors_to, free_port, port_of, start_beside
 
 from penstock.faults.condition import Model
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script
 from penstock.state.switch import Switch
 

@@ -7,13 +7,13 @@ import json
 import ollama
 import pytest
 from openai.types.chat import ChatCompletion
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.raw import once
 from tests.protocols.ollama_wire import Json, Ticks, ask, backend, cut, events, lines
 from tests.protocols.test_ollama_options import EVERY
 
 from penstock.errors import BrokenAnswer, EngineRefused
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script, ToolUse
 from penstock.protocols import table
 from penstock.protocols.dialect import Timing

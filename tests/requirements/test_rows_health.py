@@ -7,11 +7,11 @@ import socket
 from typing import Any
 
 from tests.fakes.gateway import Gateway, StartGateway
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.raw import Raw, once
 from tests.requirements.test_rows_serving import CHAT, one, two
 
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script
 
 ASKED = {"model": "llama3.2", "stream": False, **CHAT}

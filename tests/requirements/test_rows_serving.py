@@ -8,13 +8,13 @@ from typing import Any
 
 import openai
 from tests.fakes.gateway import Config, StartGateway
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.raw import Raw, once
 from typer.testing import CliRunner
 
 from penstock.cli import app
 from penstock.faults.condition import Gauges, Model
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script, ToolUse
 from penstock.gateway import route
 

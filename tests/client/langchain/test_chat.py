@@ -20,14 +20,14 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 from tests.client.conftest import Ways
 from tests.client.langchain.test_text import Heard, body
-from tests.fakes.ollama import OllamaDouble
-from tests.fakes.ollama_shapes import OllamaModel
 from tests.fakes.threads import in_thread
 
 from penstock import client
 from penstock.client.langchain import ChatOllamaClient, ChatVLLM
 from penstock.errors import BrokenAnswer, Unsupported
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
+from penstock.faults.ollama_shapes import OllamaModel
 from penstock.faults.script import Script, ToolUse
 
 HELLO = "hello wide world"

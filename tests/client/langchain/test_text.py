@@ -19,7 +19,6 @@ from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import ConfigurableField
 from pydantic import BaseModel, SecretStr, ValidationError
 from tests.client.conftest import Ways
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.threads import in_thread
 
 from penstock import client, environment
@@ -28,6 +27,7 @@ from penstock.client.failures import ConnectFailed, ModelNotServed
 from penstock.client.langchain import OllamaClient, VLLMClient
 from penstock.errors import BadRequest, BrokenAnswer, ConfigError, EngineRefused
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script
 
 HELLO = "hello wide world"

@@ -14,11 +14,11 @@ import pytest
 import pytest_asyncio
 import yaml
 from tests.fakes.gateway import Gateway, Gateways
-from tests.fakes.ollama import OllamaDouble
 from tests.fakes.raw import Answer, once
 
 from penstock.agreement.pair import Pair, loaded
 from penstock.faults.engine import Engine
+from penstock.faults.ollama import OllamaDouble
 from penstock.faults.record import Journal
 from penstock.faults.script import HEALTHY
 from penstock.state.pairs import Pairs

@@ -13,14 +13,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from tests.fakes import ollama_asked, ollama_shapes
-from tests.fakes.ollama_asked import GoError
-from tests.fakes.ollama_shapes import WHOLE, OllamaModel
 
 from penstock.faults import asked as openai_asked
 from penstock.faults import chat as openai_chat
 from penstock.faults import messages as openai_messages
+from penstock.faults import ollama_asked, ollama_shapes
 from penstock.faults.asked import Asked, Body
+from penstock.faults.ollama_asked import GoError
+from penstock.faults.ollama_shapes import WHOLE, OllamaModel
 from penstock.faults.record import Received
 from penstock.faults.reply import JSON, Reply
 from penstock.faults.script import HEALTHY, Script
