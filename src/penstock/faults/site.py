@@ -90,6 +90,13 @@ class Site:
             raise Failed("a gateway process of our own was expected")
         return self.gateway
 
+    @property
+    def own(self) -> Penstock:
+        """The same where it is Penstock; for scenarios that need `PENSTOCK`."""
+        if not isinstance(self.gateway, Penstock):
+            raise Failed("a Penstock process of our own was expected")
+        return self.gateway
+
     # asking
 
     def asking(
@@ -158,14 +165,21 @@ class Site:
             return {}
         until = time.monotonic() + LOOK
         while True:
-            records = self.gateway.log[self._lines :]
-            for record in records:
-                if all(_fits(_field(record, name), value) for name, value in fields.items()):
-                    return record
+            found = self.records(**fields)
+            if found:
+                return found[0]
             if time.monotonic() > until:
-                last = "\n".join(map(str, records[-12:]))
+                last = "\n".join(map(str, self.records()[-12:]))
                 raise Failed(f"a record of the log with {fields} was expected; the last ones were\n{last}")
             await asyncio.sleep(_EVERY)
+
+    def records(self, **fields: object) -> list[dict[str, Any]]:
+        """The records of the log with these fields, since the site was opened; none for other gateways."""
+        return [
+            record
+            for record in self.gateway.log[self._lines :]
+            if all(_fits(_field(record, name), value) for name, value in fields.items())
+        ]
 
     async def settle(self) -> None:
         """Remember figures and log as they are now: `metric`, `counted` and `logged` tell what comes after."""

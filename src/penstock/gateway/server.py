@@ -63,6 +63,8 @@ class Role(msgspec.Struct, frozen=True):
 
 
 ALONE = Role()
+REPLACED = 4
+"""Exit status of a worker whose successor serves."""
 
 
 class Gateway:
@@ -74,6 +76,7 @@ class Gateway:
         self._sink = sink
         self.config = config
         self._hung_up = False
+        self.replaced = False
 
     def hang_up_later(self, number: int, frame: FrameType | None) -> None:
         """SIGHUP while we start."""
@@ -105,7 +108,7 @@ class Gateway:
 
     async def _serve(self, line: Line, peers: Peers, sockets: list[socket.socket], ops: list[socket.socket]) -> None:
         config = self.config
-        admin = Admin(socket_path(config.admin, self._role.worker), line, self._board, self._reloads, self.stop)
+        admin = Admin(socket_path(config.admin, self._role.worker), line, self._board, self._reloads, self.give_way)
         if not self._role.takeover:
             admin.refuse_taken()
         lane = type("Lane", (HotLane if config.http == "hot" else Guard,), {"line": line})
@@ -178,6 +181,11 @@ class Gateway:
     def stop(self) -> None:
         """Begin the drain."""
         self.server.should_exit = True
+
+    def give_way(self) -> None:
+        """Begin the drain: another process serves in our place, and whoever watches this one need not start it again."""
+        self.replaced = True
+        self.stop()
 
 
 async def _up(server: _Server, task: asyncio.Task[None]) -> None:
@@ -316,7 +324,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 def serve(config: Config, *, source: Source, role: Role = ALONE) -> int:
-    """Run one gateway process in the foreground; its exit status. Raises `ConfigError` for what cannot start."""
+    """Run one gateway process in the foreground: 0, or `REPLACED`. Raises `ConfigError` for what cannot start."""
     sink = logs.configure(config.log)
     room.raise_limit()
     shared = role.takeover or config.workers > 1
@@ -331,4 +339,4 @@ def serve(config: Config, *, source: Source, role: Role = ALONE) -> int:
     finally:
         for sock in (*sockets, *ops):
             sock.close()
-    return 0
+    return REPLACED if gateway.replaced else 0

@@ -19,7 +19,7 @@ import structlog
 from penstock.config import Config
 from penstock.gateway import listen, logs
 from penstock.gateway.reload import Source
-from penstock.gateway.server import Role, serve
+from penstock.gateway.server import REPLACED, Role, serve
 
 log = structlog.stdlib.get_logger("penstock.workers")
 
@@ -37,7 +37,8 @@ def run(config: Config, *, source: Source, worker: int = -1, takeover: bool = Fa
         listen.check_certificate(config.tls)
     if config.workers == 1 or worker >= 0:
         role = Role(worker=max(worker, 0), takeover=takeover, announce=announce and worker <= 0)
-        return serve(config, source=source, role=role)
+        status = serve(config, source=source, role=role)
+        return status if worker >= 0 else 0
     logs.configure(config.log)
     if not takeover:
         # The workers share their ports with each other, so they would with anybody: who else is there is told once, here.
@@ -75,6 +76,11 @@ class _Worker:
     def unusable(self) -> bool:
         """Whether its first start failed by what is configured; later the others serve on with what they have."""
         return not self._again and self.process.poll() == UNUSABLE
+
+    @property
+    def replaced(self) -> bool:
+        """Whether it has given way to another process."""
+        return self.process.poll() == REPLACED
 
     def look(self, now: float) -> None:
         """Start it again, after a pause, when it has died."""
@@ -121,6 +127,9 @@ class _Watch:
             if any(worker.unusable for worker in self._workers):
                 self._end()
                 return UNUSABLE
+            if any(worker.replaced for worker in self._workers):
+                log.info("replaced by another gateway")
+                break
             for worker in self._workers:
                 worker.look(time.monotonic())
         return self._end()
