@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from penstock.gateway.canary import Sample
 from penstock.gateway.record import Record
 from penstock.gateway.split import ending
+from penstock.protocols.midstream import Joined
 
 if TYPE_CHECKING:
     from penstock.gateway.metrics import Series
@@ -83,12 +84,14 @@ def _record(request: Request, status: int, seconds: float, outcome: str, error: 
             record.first_token = (request.timing.first - request.timing.arrived) / 1e9
     if outcome != "answered":
         record.outcome, record.error = outcome, error
-    if request.queued or request.fallback or request.trace:
-        _add_rare(record, request)
+    if request.queued or request.fallback or request.trace or request.attempts > 1:
+        _add_rare(record, request, reader)
     return record
 
 
-def _add_rare(record: Record, request: Request) -> None:
+def _add_rare(record: Record, request: Request, reader: Reader | None) -> None:
+    if isinstance(reader, Joined):
+        record.midstream = reader.gone_on
     if request.queued:
         record.queued = request.queued
     if request.fallback:

@@ -223,7 +223,9 @@ class Resumed(Attempt):
             request.failed(Unavailable("It was taken out."))
             return
         outgoing = reader.rest(how, way.to)
-        data = answer.request(origin, backend.key_header, outgoing, request.id, request.headers, request.trace)
+        # An engine may still be busy ending the first one, and takes an id for one request only.
+        name = b"%b-%d" % (request.id[:120], request.attempts)
+        data = answer.request(origin, backend.key_header, outgoing, name, request.headers, request.trace)
         self._since = now
         request.deadline = min(request.total, now + request.first_token)
         self.exchange = origin.ask(data, self)

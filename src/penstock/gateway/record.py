@@ -45,6 +45,8 @@ class Record(msgspec.Struct, omit_defaults=True):
     queued: float = 0.0
     attempts: int = 0
     fallback: str = ""
+    midstream: str = ""
+    """How another engine was asked to go on with a begun answer."""
     finish: str = ""
     outcome: str = "answered"
     error: str = ""

@@ -124,9 +124,7 @@ class Joined:
         parts: list[bytes] = []
         try:
             for event in self._splitter.feed(data):
-                clean = self._take(event)
-                if clean:
-                    parts.append(self._inner.feed(clean))
+                parts.append(self._feed_one(event))  # noqa: PERF401 - a comprehension would lose the parts when one raises
         except EngineFault as fault:
             fault.before = b"".join(parts) + fault.before
             raise
@@ -134,12 +132,22 @@ class Joined:
 
     def close(self) -> bytes:
         """The engine ended its body; an answer that finished without its usage gets it from what was counted."""
+        last = b"".join(map(self._feed_one, self._splitter.last()))
         counted = self._inner.feed(self._usage_event()) if self._inner.finished and self._owes_usage() else b""
-        return counted + self._inner.close()
+        return last + counted + self._inner.close()
+
+    def _feed_one(self, event: bytes) -> bytes:
+        clean = self._take(event)
+        return self._inner.feed(clean) if clean else b""
 
     def fault(self, error: PenstockError) -> bytes:
         """An explicit error."""
         return self._inner.fault(error)
+
+    @property
+    def gone_on(self) -> str:
+        """How another engine was asked for the rest; empty where none was."""
+        return self._how.value if self._how is not None else ""
 
     # ── going on ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
