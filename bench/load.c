@@ -43,9 +43,10 @@ struct samples {
 enum { SAMPLES_MAX = 4 << 20 };
 
 static struct samples latencies, first_chunks, delays;
-static uint64_t requests, chunks, received, failed, refused, wrong;
+static uint64_t sent, requests, chunks, received, failed, refused, wrong;
 static long expected = -1;
 static bool measuring, holding;
+static volatile sig_atomic_t stopped;
 static int poller, port;
 static char *request;
 static size_t request_length;
@@ -82,6 +83,7 @@ static bool ask(struct connection *c) {
     c->mark = 0;
     c->stamps = 0;
     c->sent_at = now_ns();
+    sent++;
     /* 2 KB always fit into an idle connection's send buffer. For 100 KB the blocking send may wait until the proxy reads, which
      * it does whatever we do: what it passes on goes to another process. */
     return send(c->fd, request, request_length, MSG_NOSIGNAL) == (ssize_t)request_length;
@@ -242,6 +244,11 @@ static uint64_t cpu_of_all(const pid_t *pids, size_t count) {
     return sum;
 }
 
+static void stop(int number) {
+    (void)number;
+    stopped = 1;
+}
+
 static void measure(double warm, double seconds, const pid_t *pids, size_t pid_count) {
     uint64_t begin = now_ns() + (uint64_t)(warm * 1e9);
     while (now_ns() < begin) poll_once(10);
@@ -249,12 +256,13 @@ static void measure(double warm, double seconds, const pid_t *pids, size_t pid_c
     measuring = true;
     begin = now_ns();
     uint64_t cpu = cpu_of_all(pids, pid_count), until = begin + (uint64_t)(seconds * 1e9), end;
-    while ((end = now_ns()) < until) poll_once(10);
+    while ((end = now_ns()) < until && !stopped) poll_once(10);
     cpu = cpu_of_all(pids, pid_count) - cpu;
     measuring = false;
-    printf("{\"requests\": %llu, \"chunks\": %llu, \"bytes\": %llu, \"failed\": %llu, \"not_200\": %llu, \"wrong\": %llu, ",
-           (unsigned long long)requests, (unsigned long long)chunks, (unsigned long long)received, (unsigned long long)failed,
-           (unsigned long long)refused, (unsigned long long)wrong);
+    printf("{\"sent\": %llu, \"requests\": %llu, \"chunks\": %llu, \"bytes\": %llu, \"failed\": %llu, \"not_200\": %llu, ",
+           (unsigned long long)sent, (unsigned long long)requests, (unsigned long long)chunks, (unsigned long long)received,
+           (unsigned long long)failed, (unsigned long long)refused);
+    printf("\"wrong\": %llu, ", (unsigned long long)wrong);
     print_percentiles("latency_us", &latencies);
     print_percentiles("first_chunk_us", &first_chunks);
     print_percentiles("chunk_delay_us", &delays);
@@ -313,6 +321,7 @@ int main(int count, char **arguments) {
     }
     if (!request || connections < 1) return fprintf(stderr, "usage: load --port P --body FILE ..., see the top of load.c\n"), 2;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGTERM, stop); /* the window ends early, and is told as usual */
     poller = epoll_create1(EPOLL_CLOEXEC);
     struct connection *all = calloc((size_t)connections, sizeof *all);
     if (!all) die("allocating connections");
