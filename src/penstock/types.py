@@ -73,7 +73,7 @@ class Operation(StrEnum):
 _PINNED = frozenset({Operation.EMBEDDING, Operation.SCORE, Operation.RERANK, Operation.TOKENIZE, Operation.DETOKENIZE})
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens as the engine itself counted them."""
 
     prompt_tokens: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import time
@@ -10,11 +11,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import msgspec
+import pytest
 import pytest_asyncio
 from tests.gateway.fleets import Still, config, vllm
 from tests.gateway.peer import LIMIT, Link, Peer
 
 from penstock.config import Limits
+from penstock.gateway.attempt import Attempt
 from penstock.gateway.client import Headers
 from penstock.gateway.line import Line
 from penstock.gateway.record import Records
@@ -159,3 +162,33 @@ async def test_a_request_that_is_over_is_not_broken_off(start: Callable[..., Sit
     assert site.free
     failed = dict(site.line.snapshot().counters["penstock_attempts_failed"])
     assert sum(failed.values()) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+async def test_a_request_that_is_over_goes_at_once(start: Callable[..., Site], *, stream: bool) -> None:
+    """Nothing of it waits for the cycle collector: bodies and answers would pile up until that runs."""
+    site = start()
+    gc.collect()
+    gc.disable()
+    try:
+        client = await _answered(site, stream=stream)
+        assert client.status == 200
+        assert site.free
+        held = [one for one in gc.get_objects() if isinstance(one, Request | Attempt)]
+    finally:
+        gc.enable()
+    assert not held
+
+
+async def _answered(site: Site, *, stream: bool) -> Kept:
+    _, client = site.ask(stream=stream)
+    link = await site.asked()
+    whole = b'{"model": "m", "choices": [{"finish_reason": "stop"}]}'
+    if stream:
+        await link.send(STREAM + said("hello") + said(finish="stop") + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+    else:
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        await link.send(head % len(whole) + whole)
+    async with asyncio.timeout(LIMIT):
+        await client.over.wait()
+    return client

@@ -7,9 +7,11 @@ The buffers are bounded; what does not fit is counted. Receipts will be written 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -23,7 +25,7 @@ LATER = 2.0
 """Seconds until the state is offered again what it could not take."""
 
 
-class Record(msgspec.Struct, omit_defaults=True):
+class Record(msgspec.Struct, omit_defaults=True, gc=False):
     """One request, from its first byte to its last."""
 
     event: str
@@ -73,6 +75,8 @@ class Records:
         self.out = out or Sink()
         self._buffer: deque[Record] = deque()
         self._sticky: deque[tuple[str, str, str]] = deque()
+        self._told: deque[Callable[[], object]] = deque()
+        """Whom to call about each place that was added since the state was offered some."""
         self._due = 0.0
         """Monotonic time before which the state is not asked again."""
         self.forgotten = 0
@@ -99,15 +103,20 @@ class Records:
         else:
             self._buffer.append(record)
 
-    def stuck(self, answer: str, tenant: str, backend: str) -> None:
-        """Keep whose an answer is and where it lives: soon, because the next request about it may come to another worker."""
+    def stuck(self, answer: str, tenant: str, backend: str, then: Callable[[], object]) -> bool:
+        """Keep whose an answer is and where it lives, at once; `then` is called by the thread that does, also where it could not.
+
+        False where nothing is kept, and nobody calls.
+        """
         if self._places is None:
-            return
+            return False
         if len(self._sticky) >= BUFFER:
             self.forgotten += 1
-            return
+            return False
         self._sticky.append((answer, tenant, backend))
+        self._told.append(then)
         self._wake.set()
+        return True
 
     @property
     def unwritten(self) -> int:
@@ -136,6 +145,7 @@ class Records:
         lines = [self._text(self._buffer.popleft()) for _ in range(len(self._buffer))]
         if lines:
             self.out.say(*lines)
+        told = [self._told.popleft() for _ in range(len(self._told))]
         kept = list(self._sticky)
         if kept and self._places is not None and (self._stop or time.monotonic() >= self._due):
             if self._places.put_answers(kept):
@@ -143,6 +153,9 @@ class Records:
                     self._sticky.popleft()
             else:
                 self._due = time.monotonic() + LATER
+        for then in told:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+                then()
 
 
 def _line(record: Record, when: datetime) -> bytes:

@@ -395,5 +395,7 @@ class Request:
             self._release()
         if self.copy is not None:
             self.copy.ended(self, status, error)
+        # They hold each other: without this every request, with its body, would wait for the cycle collector.
+        self.attempt = None
 
     release, close = _release, _close

@@ -19,7 +19,7 @@ Clock = Callable[[], int]
 """Monotonic nanoseconds."""
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """What the gateway needs to know of a request, decoded once from its body."""
 
     operation: Operation
@@ -55,7 +55,7 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     """Ollama face: send Ollama's own sampling defaults where the client gave none."""
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A request as it goes to a backend."""
 
     path: str
@@ -65,7 +65,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     """Options the client asked for that this backend cannot honour; named in a header and counted."""
 
 
-class Timing(msgspec.Struct):
+class Timing(msgspec.Struct, gc=False):
     """Monotonic nanoseconds of one request, filled in by the line; 0 where it has not happened."""
 
     arrived: int = 0

@@ -23,11 +23,11 @@ _STREAM_KEYS = (b'"stream"', b'"stream_options"')
 _encode = msgspec.json.Encoder().encode
 
 
-class _StreamOptions(msgspec.Struct):
+class _StreamOptions(msgspec.Struct, gc=False):
     include_usage: bool | None = None
 
 
-class _Head(msgspec.Struct):
+class _Head(msgspec.Struct, gc=False):
     model: str | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
@@ -119,11 +119,11 @@ def _ask_usage(body: bytes) -> bytes:
     return splice.replace(body, {"stream_options": _encode(merged)})
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
-class _Whole(msgspec.Struct):
+class _Whole(msgspec.Struct, gc=False):
     id: str | None = None
     model: str | None = None
     usage: Counts | None = None

@@ -7,7 +7,7 @@ import msgspec
 from penstock.types import Usage
 
 
-class Counts(msgspec.Struct):
+class Counts(msgspec.Struct, gc=False):
     """`usage` of chat and completions (prompt/completion) or of responses and messages (input/output)."""
 
     prompt_tokens: int | None = None
