@@ -103,6 +103,7 @@ class Alias(Noun, frozen=True, kw_only=True):
     ] = "error"
     slots: Annotated[Count, Meta(description="Requests at the same time; 0 sets no limit of its own.")] = 0
     first_token: Annotated[Seconds | None, Meta(description="Instead of limits.first_token, for this alias.")] = None
+    whole: Annotated[Seconds | None, Meta(description="Instead of limits.whole, for this alias.")] = None
     total: Annotated[Seconds | None, Meta(description="Instead of limits.total, for this alias.")] = None
     shadow: Shadow | None = None
 
@@ -113,6 +114,12 @@ class Limits(Noun, frozen=True, kw_only=True):
     connect: Annotated[Seconds, Meta(description="To open a connection to a backend.")] = 2.0
     first_token: Annotated[Seconds, Meta(description="From the request sent upstream to the first content.")] = 30.0
     between_tokens: Annotated[Seconds, Meta(description="Between two pieces of a stream.")] = 15.0
+    whole: Annotated[
+        Seconds | None,
+        Meta(
+            description="For an answer that is not streamed, while another backend could still be asked; half of total where not given."
+        ),
+    ] = None
     total: Annotated[Seconds, Meta(description="For one request, from first to last.")] = 600.0
     attempts: Annotated[AtLeastOne, Meta(description="Backends tried for one request.")] = 3
     queue: Annotated[Count, Meta(description="Requests that may wait for a slot; more are refused with 503.")] = 200

@@ -41,7 +41,7 @@ async def test_vllm_tells_models_routes_version_and_load(old: bool) -> None:  # 
             "m": (8192, None),
             "lora": (4096, "m"),
         }
-        assert seen.load == Load(running=3.0, waiting=2.0, kv_use=0.5)
+        assert seen.load == Load(running=3.0, waiting=2.0, kv_use=0.5, asleep=False)
         assert seen.routes is not None
         assert "/v1/chat/completions" in seen.routes
         assert seen.version

@@ -78,7 +78,7 @@ class Attempt(Listener):
             request.dropped = self._named(outgoing.dropped)
         request.phase = _ASKED
         request.timing.sent = time.monotonic_ns()
-        request.deadline = min(request.total, now + request.first_token) if call.stream else request.total
+        request.deadline = min(request.total, now + request.first_token) if call.stream else request.whole_by(now)
         data = answer.request(origin, way.backend.key_header, outgoing, request.id, request.headers, request.trace)
         exchange = self.exchange = origin.ask(data, self)
         if request.paused:
@@ -254,7 +254,7 @@ class Attempt(Listener):
             request.passed(refused.status, body)
             return
         if isinstance(fault, NotLoaded):
-            backend.suspect()
+            backend.suspect(way.model)
         if answer.cannot_load(message):
             backend.cannot_load[way.model] = message
         request.failed(fault)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import PurePath
 
+import msgspec
 import structlog
 
 from penstock import config
@@ -182,10 +183,18 @@ class Backend:
         if self.origin is not None:
             self.origin.close()
 
-    def suspect(self) -> None:
-        """A request found that the model is not there: believe it until the next probe says otherwise."""
-        self.sighting = Sighting({}, routes=self.sighting.routes, version=self.sighting.version)
-        self._become(State.DEGRADED, "a model it should serve is not there")
+    def suspect(self, name: str) -> None:
+        """A request found that this model is not there: believe it of this one until the next probe says otherwise."""
+        lost = self.model(name)
+        if lost is None and self.sighting.models:
+            return
+        models = {key: model for key, model in self.sighting.models.items() if model is not lost}
+        self.sighting = msgspec.structs.replace(self.sighting, models=models)
+        if not models:
+            self._become(State.DEGRADED, "a model it should serve is not there")
+            return
+        log.warning("backend without a model", backend=self.name, model=name)
+        self._changed()
 
     async def _run(self) -> None:
         while True:
@@ -215,7 +224,9 @@ class Backend:
             found = self.model(model)
             if found is not None and found.warm and self.kind is Kind.OLLAMA:
                 del self.cannot_load[model]
-        if seen.models:
+        if seen.load.asleep:
+            self._become(State.DEGRADED, "it sleeps")
+        elif seen.models:
             self._become(State.READY, "")
         else:
             self._become(State.DEGRADED, "it is up and serves no model")

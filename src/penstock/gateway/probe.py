@@ -46,6 +46,8 @@ class Load(msgspec.Struct, frozen=True):
     running: float = 0.0
     waiting: float = 0.0
     kv_use: float | None = None
+    asleep: bool | None = None
+    """Whether its weights are put away; None where it does not say."""
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -172,6 +174,10 @@ async def _vllm(origin: Origin, headers: bytes, timeout: float, known: Sighting 
         routes = await _optional(_routes(origin, headers, timeout))
         version = await _optional(_vllm_version(origin, headers, timeout)) or ""
     load = await _optional(_vllm_load(origin, headers, timeout)) or Load()
+    if load.asleep is None and routes is not None and "/is_sleeping" in routes:
+        # Without figures, only an engine that can be sent to sleep has the route.
+        asleep = await _optional(_vllm_sleeping(origin, headers, timeout))
+        load = msgspec.structs.replace(load, asleep=asleep)
     return msgspec.structs.replace(seen, load=load, routes=routes, version=version)
 
 
@@ -192,6 +198,16 @@ async def _vllm_version(origin: Origin, headers: bytes, timeout: float) -> str:
     return str(_decode(await get(origin, "/version", headers, timeout), _Version, "/version").version)
 
 
+class _Sleeping(msgspec.Struct):
+    is_sleeping: bool = False
+
+
+async def _vllm_sleeping(origin: Origin, headers: bytes, timeout: float) -> bool:
+    answer = await get(origin, "/is_sleeping", headers, timeout)
+    return bool(_decode(answer, _Sleeping, "/is_sleeping").is_sleeping)
+
+
+_AWAKE = re.compile(rb'^vllm:engine_sleep_state\{[^}]*sleep_state="awake"[^}]*\} ([01])', re.MULTILINE)
 _GAUGE = re.compile(rb"^vllm:([a-z_]+)(?:\{[^}]*\})? ([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)", re.MULTILINE)
 
 
@@ -205,11 +221,13 @@ def vllm_load(metrics: bytes) -> Load:
     for name, value in _GAUGE.findall(metrics):
         if name in _WANTED:
             found.setdefault(name, []).append(float(value))
+    awake = _AWAKE.findall(metrics)
     use = found.get(b"kv_cache_usage_perc") or found.get(b"gpu_cache_usage_perc")
     return Load(
         running=sum(found.get(b"num_requests_running", ())),
         waiting=sum(found.get(b"num_requests_waiting", ())),
         kv_use=max(use) if use else None,
+        asleep=b"0" in awake if awake else None,
     )
 
 

@@ -164,7 +164,7 @@ class Request:
                 return
             self.failed(EngineTimeout(f"Nothing more came within {limits.between_tokens:g} s."))
         else:
-            self.failed(EngineTimeout("No first token within its limit."))
+            self.failed(EngineTimeout(f"No {'first token' if self.call.stream else 'answer'} within its limit."))
 
     # ── decode, alias, ways ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -272,6 +272,12 @@ class Request:
     def wait_from(self, now: float) -> None:
         """The engine said something, or may say something again: it has until then to go on."""
         self.deadline = min(self.total, now + self.line.limits.between_tokens)
+
+    def whole_by(self, now: float) -> float:
+        """When an engine that is asked now must have given its whole answer: sooner where another could still be asked."""
+        if not self._ahead or self.known is None or self.attempts >= self.line.limits.attempts:
+            return self.total
+        return min(self.total, now + self.known.whole)
 
     def begin(self, reader: Reader, held: bytes) -> None:
         """A stream has content."""

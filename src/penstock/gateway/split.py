@@ -66,7 +66,9 @@ class Sides(msgspec.Struct, frozen=True):
 class Split:
     """Two plans for one alias on one route; the same face as `Ways`."""
 
-    __slots__ = ("_canary", "_new", "_old", "_outside", "alias", "first_token", "name", "side", "simple", "total")
+    __slots__ = (
+        "_canary", "_new", "_old", "_outside", "alias", "first_token", "name", "side", "simple", "total", "whole",
+    )  # fmt: skip
 
     def __init__(self, canary: Canary, new: Ways, old: Ways, outside: Ways) -> None:
         self._canary = canary
@@ -75,7 +77,7 @@ class Split:
         self._outside = outside
         """The old plan for those who take no part: their answers are compared with nothing."""
         self.name, self.alias = old.name, old.alias
-        self.first_token, self.total = old.first_token, old.total
+        self.first_token, self.total, self.whole = old.first_token, old.total, old.whole
         self.side: Side | None = None
         self.simple: Sequence[Way] = ()
 

@@ -72,7 +72,10 @@ class Way:
 class Ways:
     """All ways of one alias on one route, and the order to try them in."""
 
-    __slots__ = ("_fleet", "_groups", "_until", "alias", "first_token", "generation", "name", "side", "simple", "total")
+    __slots__ = (
+        "_fleet", "_groups", "_until", "alias", "first_token", "generation", "name", "side", "simple", "total",
+        "whole",
+    )  # fmt: skip
 
     def __init__(
         self, asked: Route, name: str, alias: Alias, operation: Operation, line: Line, side: Side | None = None
@@ -85,6 +88,8 @@ class Ways:
         """Seconds until an engine must have begun to answer."""
         self.total = alias.total or line.limits.total
         """Seconds a request may take."""
+        self.whole = alias.whole or line.limits.whole or self.total / 2
+        """Seconds an engine has for an answer that is not streamed, while another could still be asked."""
         fleet = self._fleet = line.fleet
         queue = line.admission.aliases[name]
         self.generation = fleet.generation
