@@ -53,7 +53,9 @@ def models(served: dict[str, Model], owner: str, *, windows: bool) -> bytes:
     return msgspec.json.encode({"object": "list", "data": cards})
 
 
-def metrics(gauges: Gauges, model: str, running: int, prompt: int, generated: int, answered: int) -> bytes:
+def metrics(
+    gauges: Gauges, model: str, running: int, prompt: int, generated: int, answered: int, *, asleep: bool
+) -> bytes:
     names = _OLD if gauges.old else _NEW
     label = f'{{engine="0",model_name="{model}"}}'
     rows = [
@@ -68,6 +70,10 @@ def metrics(gauges: Gauges, model: str, running: int, prompt: int, generated: in
     lines = []
     for name, kind, value in rows:
         lines += [f"# HELP {name} Scripted.", f"# TYPE {name} {kind}", f"{name}{label} {float(value)}"]
+    lines.append("# TYPE vllm:engine_sleep_state gauge")
+    for state, value in (("awake", not asleep), ("weights_offloaded", asleep), ("discard_all", False)):
+        labels = f'{{engine="0",model_name="{model}",sleep_state="{state}"}}'
+        lines.append(f"vllm:engine_sleep_state{labels} {float(value)}")
     finished = f'{{engine="0",finished_reason="stop",model_name="{model}"}}'
     lines += ["# TYPE vllm:request_success_total counter", f"vllm:request_success_total{finished} {float(answered)}"]
     lines += _histogram("vllm:time_to_first_token_seconds", model, answered)

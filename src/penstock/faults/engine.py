@@ -47,6 +47,7 @@ class Engine(Scripted):
         """Served names; change it to load or unload a model."""
         self.healthy = True
         self.sleeping = False
+        """What it says of itself; how it answers then is its script's affair."""
         self.gauges = Gauges()
         self.vector_size = 8
         self.flavour = flavour
@@ -158,7 +159,8 @@ class Engine(Scripted):
             return condition.models(self.models, self.flavour.owner, windows=self.flavour.windows)
         if path == "/metrics":
             name = next(iter(self.models), "")
-            return condition.metrics(self.gauges, name, self.running, self._prompted, self._generated, self.answered)
+            figures = (self.running, self._prompted, self._generated, self.answered)
+            return condition.metrics(self.gauges, name, *figures, asleep=self.sleeping)
         if path == "/openapi.json":
             return condition.openapi(self.flavour.routes | self.flavour.condition)
         pages: dict[str, object] = {

@@ -25,11 +25,13 @@ class Scripted(Journal):
         self.next: deque[Script] = deque()
         """Scripts for the next requests, one each, before `script` applies again."""
         self.port = port
+        self.host = "127.0.0.1"
+        """Where `start` listens: any loopback address."""
         self._server = Server(self._answer, self._left)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def accepted(self) -> int:
@@ -37,7 +39,7 @@ class Scripted(Journal):
         return self._server.accepted
 
     async def start(self) -> None:
-        self.port = await self._server.start("127.0.0.1", self.port)
+        self.port = await self._server.start(self.host, self.port)
 
     async def stop(self) -> None:
         """As if killed: connections are reset, the port is free; `start` brings it back on the same port."""
