@@ -94,10 +94,12 @@ def test_what_does_not_fit_is_counted() -> None:
 def test_what_the_state_could_not_take_is_offered_again() -> None:
     shelf = Shelf()
     shelf.full = True
+    told = threading.Event()
     log = Records(lines=False, json=True, places=shelf, out=Sink(io.BytesIO()))
     log.start()
-    log.stuck("resp_1", "tenant", "gpu")
+    assert log.stuck("resp_1", "tenant", "gpu", told.set)
     assert shelf.refused.wait(LIMIT)
+    assert told.wait(LIMIT)
     assert log.unwritten == 1
     shelf.full = False
     log.close()
@@ -108,17 +110,19 @@ def test_what_the_state_could_not_take_is_offered_again() -> None:
 def test_places_that_wait_for_the_state_have_a_bound() -> None:
     log = Records(lines=False, json=True, places=Shelf(), out=Sink(io.BytesIO()))
     for number in range(BUFFER + 3):
-        log.stuck(f"resp_{number}", "tenant", "gpu")
+        log.stuck(f"resp_{number}", "tenant", "gpu", list)
     assert (log.unwritten, log.forgotten) == (BUFFER, 3)
 
 
 @pytest.mark.parametrize("lines", [True, False])
 def test_where_answers_live_is_kept(lines: bool) -> None:  # noqa: FBT001 - both settings
     shelf = Shelf()
+    told = threading.Event()
     log = Records(lines=lines, json=True, places=shelf, out=Sink(io.BytesIO()))
     log.start()
-    log.stuck("resp_1", "tenant", "gpu")
+    assert log.stuck("resp_1", "tenant", "gpu", told.set)
     log.close()
+    assert told.is_set()
     assert shelf.kept == {"resp_1": ("tenant", "gpu")}
     assert log.where("resp_1") == ("tenant", "gpu")
     assert Records(lines=lines, json=True, out=Sink(io.BytesIO())).where("resp_1") is None

@@ -31,13 +31,12 @@ class Answers:
         self._places: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._looking: set[asyncio.Task[PenstockError | None]] = set()
 
-    def put(self, tenant: str, answer: str | None, backend: str) -> None:
-        """An answer was made; one without an id cannot be asked for again.
+    def put(self, tenant: str, answer: str, backend: str, then: Callable[[], object]) -> bool:
+        """An answer was made; `then` is called, from another thread, once the state has it or could not take it.
 
-        An id that another tenant has already stays that tenant's, whatever an engine calls its own.
+        An id that another tenant has already stays that tenant's, whatever an engine calls its own: False, and nobody calls.
         """
-        if answer and self._remember(answer, tenant, backend):
-            self._records.stuck(answer, tenant, backend)
+        return self._remember(answer, tenant, backend) and self._records.stuck(answer, tenant, backend, then)
 
     def knows(self, answer: str) -> bool:
         """Whether it is remembered here."""

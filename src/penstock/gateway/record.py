@@ -21,6 +21,8 @@ from penstock.gateway.sink import Sink
 
 BUFFER = 10_000
 EVERY = 0.25
+AT_ONCE = 256
+"""Records made into text in one go."""
 LATER = 2.0
 """Seconds until the state is offered again what it could not take."""
 
@@ -84,7 +86,7 @@ class Records:
         self._wake = threading.Event()
         self._stop = False
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
-        self._encode = msgspec.json.Encoder().encode
+        self._encode = msgspec.json.Encoder().encode_lines
 
     def start(self) -> None:
         """Begin writing."""
@@ -134,17 +136,18 @@ class Records:
             self._flush()
         self._flush()
 
-    def _text(self, record: Record) -> bytes:
-        when = record.time
-        if not isinstance(when, datetime):
-            when = record.time = datetime.fromtimestamp(when, UTC)
-        return self._encode(record) if self._json else _line(record, when)
+    def _text(self, records: list[Record]) -> bytes:
+        for record in records:
+            if not isinstance(record.time, datetime):
+                record.time = datetime.fromtimestamp(record.time, UTC)
+        return self._encode(records)[:-1] if self._json else b"\n".join(map(_line, records))
 
     def _flush(self) -> None:
-        # Made into text only here: many at once cost much less than each between two requests.
-        lines = [self._text(self._buffer.popleft()) for _ in range(len(self._buffer))]
-        if lines:
-            self.out.say(*lines)
+        # Made into text only here: many at once cost much less than each between two requests. Not so many that the loop,
+        # which cannot run meanwhile, would notice.
+        while self._buffer:
+            some = [self._buffer.popleft() for _ in range(min(len(self._buffer), AT_ONCE))]
+            self.out.say(self._text(some), len(some))
         told = [self._told.popleft() for _ in range(len(self._told))]
         kept = list(self._sticky)
         if kept and self._places is not None and (self._stop or time.monotonic() >= self._due):
@@ -158,8 +161,9 @@ class Records:
                 then()
 
 
-def _line(record: Record, when: datetime) -> bytes:
+def _line(record: Record) -> bytes:
     """For people at a terminal: one line, whatever an engine's error says."""
+    when = record.time if isinstance(record.time, datetime) else datetime.fromtimestamp(record.time, UTC)
     return (
         f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03d}Z {record.status} {record.path} {record.alias or '-'} → {record.backend or '-'} "
         f"{record.prompt_tokens}+{record.completion_tokens} tokens {record.seconds * 1000:.0f} ms"

@@ -20,7 +20,7 @@ import msgspec
 import structlog
 
 from penstock.errors import EngineFault, EngineTimeout, Exhausted, Overloaded, PenstockError, Refusal, Unavailable
-from penstock.gateway import answer, answer_head, choice, closing, failover, midstream
+from penstock.gateway import answer, answer_head, choice, closing, failover, midstream, storing
 from penstock.gateway.attempt import Attempt
 from penstock.gateway.auth import check_scope
 from penstock.gateway.client import Client
@@ -293,11 +293,10 @@ class Request:
         if not self.paused:
             self.wait_from(time.monotonic())
 
-    def succeeded(self, reader: Reader, rest: bytes) -> None:
+    def succeeded(self, reader: Reader, rest: bytes, *, stored: bool = False) -> None:
         """The engine's answer is whole: `rest` is what is left of a stream, or all of it."""
-        if self.call.operation is _RESPONSES and self.attempt is not None:
-            made = getattr(reader, "answer_id", None)
-            self.line.answers.put(self.caller.tenant, made, self.attempt.way.backend.name)
+        if self.call.operation is _RESPONSES and not stored and storing.begin(self, reader, rest):
+            return
         if not self.call.stream:
             self._answer(rest, reader.content_type)
             return
