@@ -60,7 +60,7 @@ def _whole(story: Story, face: str, status: int, body: bytes) -> None:
     _take(story, document, face)
     if status >= 400 or story.error:
         return
-    if "choices" in document and not story.finish:
+    if not story.finish and ("choices" in document or document.get("object") == "response" or "content" in document):
         story.missing = "a finish reason"
     if face == "ollama" and ("message" in document or "response" in document) and not document.get("done"):
         story.missing = "done: true"
@@ -118,7 +118,6 @@ def _event(story: Story, text: str) -> None:
     _take(story, document, "openai")
     if document.get("type") in _ENDS:
         story.done = True
-        story.finish = story.finish or "stop"
 
 
 def _decoded(story: Story, text: str, raw: bytes) -> dict[str, Any] | None:
@@ -151,12 +150,30 @@ def _take(story: Story, document: dict[str, Any], face: str) -> None:
         for place, call in enumerate(part.get("tool_calls") or ()):
             _call(story, call.get("index", place), call.get("function") or {})
         story.finish = choice.get("finish_reason") or story.finish
+    _take_typed(story, document)
     delta = document.get("delta")
     if document.get("type") == "response.output_text.delta":
         story.text += str(delta)
     elif isinstance(delta, dict):
         story.text += str(delta.get("text") or "")
         story.finish = delta.get("stop_reason") or story.finish
+
+
+def _take_typed(story: Story, document: dict[str, Any]) -> None:
+    """Whole answers of OpenAI's Responses and Anthropic's Messages, and what the last event of a response says of it."""
+    content = document.get("content")
+    for block in content if isinstance(content, list) else ():
+        story.text += str(block.get("text") or "")
+    if document.get("type") == "message":
+        story.finish = document.get("stop_reason") or story.finish
+    for item in document.get("output") or ():
+        story.text += "".join(str(part.get("text") or "") for part in item.get("content") or ())
+    response = document if document.get("object") == "response" else document.get("response")
+    if isinstance(response, dict):
+        if response.get("status") in {"completed", "incomplete"}:
+            story.finish = str(response["status"])
+        elif response.get("error"):
+            story.error = story.error or str(response["error"])
 
 
 def _take_ollama(story: Story, document: dict[str, Any]) -> None:

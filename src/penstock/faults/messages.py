@@ -11,13 +11,14 @@ from penstock.faults.reply import Reply, event
 from penstock.faults.spoken import Spoken
 
 Shape = dict[str, object]
+# anything else, as an abort, is null
 _STOP = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
 def messages(asked: Asked, spoken: Spoken, number: int) -> Reply:
     """`/v1/messages`."""
     prompt, said = len(asked.prompt_tokens), len(spoken.pieces)
-    stop = _STOP.get(spoken.finish, spoken.finish)
+    stop = _STOP.get(spoken.finish)
     blocks = _blocks(spoken, number)
     head: Shape = {"id": f"chatcmpl-{number:08x}", "type": "message", "role": "assistant", "model": asked.model}
     if not asked.stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -24,10 +25,14 @@ class Victim:
     def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
         self._process = process
         self.url = url
+        self.killed = False
 
     def kill(self) -> None:
         """SIGKILL: its kernel resets what it leaves unread."""
-        self._process.send_signal(signal.SIGKILL)
+        # not by the process object, which looks whether it has ended already and takes that from whoever waits for it
+        if not self.killed:
+            self.killed = True
+            os.kill(self._process.pid, signal.SIGKILL)
 
     async def asked(self, limit: float = _START) -> None:
         """Until a request has arrived that asks its model; it tells the number of those that run."""
@@ -48,6 +53,7 @@ async def victim(port: int, script: Script, model: str = "m") -> AsyncIterator[V
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
     )
+    one = Victim(process, f"http://127.0.0.1:{port}")
     try:
         if process.stdout is None:
             raise Failed("the victim was to say where it listens")
@@ -55,8 +61,7 @@ async def victim(port: int, script: Script, model: str = "m") -> AsyncIterator[V
             line = await process.stdout.readline()
         if not line:
             raise Failed(f"the victim was to listen on port {port}; it ended instead")
-        yield Victim(process, msgspec.json.decode(line)["url"])
+        yield one
     finally:
-        if process.returncode is None:
-            process.kill()
+        one.kill()
         await process.wait()
