@@ -15,13 +15,15 @@ RESET = Script(cut_after=4, cut="rst")
 CLOSED = Script(cut_after=4, cut="fin")
 ENDED = Script(cut_after=4, cut="eos")
 STALLED = Script(stall_after=4)
+SLOW = Script(gap=0.2)
+"""So slow that an answer is far from its end when its client has seen four tokens, however busy the machine is."""
 
 
 async def killed(site: Site) -> None:
     """SIGKILL to A's process after five tokens: an explicit error in the client's protocol; what follows comes from B."""
     await site.a.stop()
     for face in faces(site):
-        async with victim(site.a.port, Script(gap=0.05)) as process:
+        async with victim(site.a.port, SLOW) as process:
             await _short(site)
             asking = site.asking(stream=True, **face.route)
             await asking.until("penstock")
@@ -38,7 +40,7 @@ async def killed_whole(site: Site) -> None:
     """SIGKILL to A's process while it makes a whole answer: B answers."""
     await site.a.stop()
     for face in faces(site):
-        async with victim(site.a.port, Script(gap=0.05)) as process:
+        async with victim(site.a.port, SLOW) as process:
             await _short(site)
             asking = site.asking(stream=False, **face.route)
             await process.asked()
