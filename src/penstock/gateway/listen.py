@@ -20,6 +20,8 @@ from penstock.errors import ConfigError
 from penstock.gateway.occupant import refuse_busy
 
 BACKLOG = 2048
+DOORS = 8
+"""Handles that the loop has on each address; see `doors`."""
 _SO_ATTACH_REUSEPORT_CBPF = 51
 _LOAD_ABSOLUTE, _RETURN_A, _MODULO, _ADD = 0x20, 0x16, 0x94, 0x04
 _RANDOM = 0xFFFFF000 + 56
@@ -77,6 +79,15 @@ def name(sock: socket.socket) -> str:
     """`host:port` as it turned out."""
     host, port = sock.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def doors(sock: socket.socket) -> list[socket.socket]:
+    """Further handles on a listening socket, for the loop to accept on as well.
+
+    libuv accepts one connection per handle and round of the loop (since 1.46). A round with hundreds of busy streams takes
+    10 ms and more: with a single handle new clients would wait for many seconds while those already in are served.
+    """
+    return [sock.dup() for _ in range(DOORS - 1)]
 
 
 def turn_away(sock: socket.socket, older: int) -> None:

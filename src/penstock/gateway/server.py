@@ -230,11 +230,14 @@ class _Server(uvicorn.Server):
         self._drain = config.limits.drain
         self._workers = config.workers
         self._ops = ops
+        self._doors: list[socket.socket] = []
         self.up = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and let it be known."""
-        await super().startup(sockets)
+        own = sockets or []
+        self._doors = [] if self._ops else [door for sock in own for door in listen.doors(sock)]
+        await super().startup([*own, *self._doors])
         self.up.set()
 
     @contextlib.contextmanager
@@ -295,7 +298,7 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(TICK / 5)
         for server in self.servers:
             server.close()
-        for sock in sockets:
+        for sock in (*sockets, *self._doors):
             sock.close()
 
     def _close_idle(self, now: float, began: float) -> None:
