@@ -79,7 +79,7 @@ def test_a_full_disk_does_not_end_the_log_and_a_torn_line_ends() -> None:
     out = Full(room=10)
     sink = Sink(out)
     sink.start()
-    sink.say(b"whole", b"torn in the middle", b"lost")
+    sink.say(b"whole\ntorn in the middle\nlost", 3)
     assert out.failed.wait(LIMIT)
     out.room = 1000
     sink.say(b"later")
@@ -92,7 +92,7 @@ def test_a_pipe_that_is_not_blocking_gets_everything() -> None:
     out = Busy()
     sink = Sink(out)
     sink.start()
-    sink.say(b"one line", b"another line")
+    sink.say(b"one line\nanother line", 2)
     sink.close()
     assert out.taken == b"one line\nanother line\n"
 

@@ -38,7 +38,8 @@ class Sink:
 
     def __init__(self, out: Out | None = None) -> None:
         self._out = out or io.FileIO(STDERR, "wb", closefd=False)
-        self._lines: list[bytes] = []
+        self._waiting: list[tuple[bytes, int]] = []
+        """Texts, and how many lines each is."""
         self._size = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -62,15 +63,14 @@ class Sink:
         if self._thread.ident is not None:
             self._thread.join(timeout=LAST)
 
-    def say(self, *lines: bytes) -> None:
-        """Lines without their ends; never blocks, whoever calls."""
+    def say(self, text: bytes, lines: int = 1) -> None:
+        """One line or several, without the last one's end; never blocks, whoever calls."""
         with self._lock:
-            for at, line in enumerate(lines):
-                if self._size >= BYTES:
-                    self._lose(len(lines) - at)
-                    break
-                self._lines.append(line)
-                self._size += len(line) + 1
+            if self._size >= BYTES:
+                self._lose(lines)
+            else:
+                self._waiting.append((text, lines))
+                self._size += len(text) + 1
         self._wake.set()
 
     def lose(self, lines: int) -> None:
@@ -92,23 +92,23 @@ class Sink:
     def _write(self) -> None:
         while True:
             with self._lock:
-                lines, self._lines, self._size = self._lines, [], 0
-            if not lines:
+                waiting, self._waiting, self._size = self._waiting, [], 0
+            if not waiting:
                 return
-            if self._put(lines):
+            if self._put([text for text, _ in waiting], sum(lines for _, lines in waiting)):
                 self._tell()
 
-    def _put(self, lines: list[bytes]) -> bool:
+    def _put(self, texts: list[bytes], lines: int) -> bool:
         """All of them; False where some were lost."""
         # A line that was cut by a full disk ends before the next one begins.
-        data = b"\n".join([*([b""] if self._torn else []), *lines, b""])
+        data = b"\n".join([*([b""] if self._torn else []), *texts, b""])
         left = memoryview(data)
         while left:
             try:
                 taken = self._out.write(bytes(left) if len(left) < len(data) else data)
             except OSError:
                 # A full disk or a closed terminal: there is nowhere to say it now.
-                self.lose(min(bytes(left).count(b"\n"), len(lines)))
+                self.lose(min(bytes(left).count(b"\n"), lines))
                 self._torn = self._torn or 0 < len(left) < len(data)
                 return False
             if taken is None:
