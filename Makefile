@@ -15,7 +15,7 @@ COMPILE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up test check faults deep format test-vllm test-openwebui test-browser bench wheel lock clean
+.PHONY: help install install-dev up test check faults deep format test-vllm test-openwebui test-browser bench soak wheel lock clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -58,6 +58,9 @@ test-browser: install-dev ## our own pages in a headless Chromium (not part of C
 
 bench: install-dev ## measure the gateway beside its peers
 	@$(BIN)/python -m bench $(ARGS)
+
+soak: install-dev ## the gateway at 70 % of a core for 20 minutes, with random faults (ARGS='--minutes 5'; not part of CI)
+	@$(BIN)/python -m bench.soak $(ARGS)
 
 wheel: $(STAMPS)/project ## build dist/penstock-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist >/dev/null && ls dist/*.whl

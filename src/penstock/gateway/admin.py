@@ -110,6 +110,7 @@ class Admin:
             {
                 "pid": os.getpid(),
                 "active_requests": len(self._line.active),
+                "tasks": len(asyncio.all_tasks()),
                 "draining": self._line.draining,
                 "aliases": msgspec.to_builtins(views),
                 "switched": [name for name, one in self._board.switches.items() if not one.plain],
