@@ -208,7 +208,7 @@ class Handlers:
             {
                 "active_requests": len(self._line.active),
                 "queued_requests": self._line.admission.waiting,
-                "uptime_seconds": round(time.time() - self._line.started, 3),
+                "uptime_seconds": round(time.monotonic() - self._line.began, 3),
                 "backends": backends,
             }
         )

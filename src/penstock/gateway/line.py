@@ -81,6 +81,7 @@ class Line:
         """Shutting down: every answer closes its connection, so that clients open their next one elsewhere."""
         self.answers = Answers(records)
         self.started = time.time()
+        self.began = time.monotonic()
         self.switches: Mapping[str, Switch] = {}
         self.sides: Mapping[str, Sides] = {}
         self.room = Room(partial(self.metrics.count, "penstock_exhausted"))
