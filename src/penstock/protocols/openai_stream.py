@@ -223,6 +223,7 @@ class _Response(msgspec.Struct):
 
 class _ResponseEvent(msgspec.Struct):
     type: str = ""
+    what: str | None = msgspec.field(default=None, name="object")
     response: _Response | None = None
     error: object = None
     message: str | None = None
@@ -247,7 +248,7 @@ class ResponsesStream(_Watcher):
         if found.type == "error" or (not found.type and found.error is not None):
             msg = f"The engine reported an error in its stream: {found.message or refusal.message_of(data)}"
             raise EngineRefused(msg)
-        if not found.type:
+        if not found.type or found.what == "error":
             strange.check_typed(data)
         if found.response is not None:
             self._note(found.response)
@@ -288,6 +289,7 @@ class _Stop(msgspec.Struct):
 
 class _MessageEvent(msgspec.Struct):
     type: str = ""
+    what: str | None = msgspec.field(default=None, name="object")
     message: _Message | None = None
     delta: _Stop | None = None
     usage: Counts | None = None
@@ -309,7 +311,7 @@ class MessagesStream(_Watcher):
         if data is None or data == b"[DONE]":
             return event
         found = _read(_message_event, data)
-        if not found.type or found.type == "error":
+        if not found.type or "error" in {found.type, found.what}:
             strange.check_typed(data)
         if found.message is not None:
             self.model = found.message.model or self.model
