@@ -33,7 +33,9 @@ async def start(gateway: StartGateway, engine: Engine, **limits: str) -> Gateway
 
 
 def large() -> Script:
-    return Script(body=json.dumps({"id": "x", "padding": "a" * SIZE}), content_type="application/json")
+    message = {"role": "assistant", "content": "a" * SIZE}
+    answer = {"id": "x", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    return Script(body=json.dumps(answer), content_type="application/json")
 
 
 def connected(url: str) -> socket.socket:

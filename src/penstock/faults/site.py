@@ -52,6 +52,8 @@ def configuration(a: str, b: str, folder: Path) -> Config:
             "between_tokens": "1s",
             "total": "6s",
             "drain": "2s",
+            "head": "2s",
+            "upload": "3s",
         },
         "state": f"sqlite:///{folder / 'state.db'}",
         "admin": str(folder / "admin.sock"),

@@ -23,6 +23,12 @@ AHEAD = 8
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
+def too_far_ahead() -> BadRequest:
+    """Nothing behind the last one that may wait is answered: its client cannot know what became of it, and shall."""
+    message = f"Reading the request: {AHEAD} sent before it on this connection wait already."
+    return BadRequest(message, hint="Wait for answers, or open more connections.")
+
+
 class Guard(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits on heads, idle connections and uploads."""
 
@@ -98,13 +104,16 @@ class Guard(HttpToolsProtocol):
         self.expect_100_continue = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
         )
+        if len(self.pipeline) >= AHEAD:
+            # One read may hold a thousand of them, and uvicorn makes an object of each.
+            raise too_far_ahead()
         super().on_headers_complete()
         if not self.pipeline:
             self._serving = self.cycle
             if self.line.draining:
                 # Who asks again and again, a probe for one, would never be idle for long enough to be closed.
                 self.cycle.keep_alive = False
-        elif len(self.pipeline) <= AHEAD:
+        else:
             # uvicorn stops reading behind a request sent ahead, and would not see the client leave.
             self.flow.resume_reading()
 
@@ -222,6 +231,8 @@ class Guard(HttpToolsProtocol):
         return getattr(self, "url", b"")
 
     def _malformed(self, error: httptools.HttpParserError) -> None:
+        if self._final is not None:
+            return  # nothing behind what was refused is read
         cause = error.__context__
         if isinstance(error, httptools.HttpParserCallbackError) and isinstance(cause, PenstockError):
             self.refuse_connection(cause)

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from penstock.errors import PenstockError, TooLarge
 from penstock.gateway.auth import Keyring
 from penstock.gateway.client import Headers
-from penstock.gateway.guard import AHEAD, NEVER, Guard
+from penstock.gateway.guard import AHEAD, NEVER, Guard, too_far_ahead
 from penstock.gateway.known_head import KnownHead, learn
 from penstock.gateway.line import wanted
 from penstock.gateway.request import Request
@@ -156,7 +156,7 @@ class HotLane(Guard):
         elif len(self._ahead) < AHEAD:
             self._ahead = (*self._ahead, parsed)
         else:
-            self._last_one = True
+            self.refuse_connection(too_far_ahead())
 
     def _cold(self) -> None:
         if self._current is not None or self._ahead:

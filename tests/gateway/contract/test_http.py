@@ -151,19 +151,18 @@ async def test_pipelined_cold_after_hot_keeps_the_order_or_closes(site: Site) ->
 
 
 async def test_more_requests_ahead_than_wait_are_never_mixed(site: Site) -> None:
-    """Beyond the bound the connection closes after the answers it owes; nothing is answered twice or out of order."""
+    """Beyond the bound the connection closes after the answers it owes and one that says so; none comes twice or out of order."""
     async with Raw(site.url) as raw:
         raw.send(b"".join(request(PATH, saying(f"number{place}")) for place in range(40)))
         answered = 0
-        while not raw.closed:
-            answer = await raw.answer()
-            if not answer.status:
-                break
+        while (answer := await raw.answer()).status == 200:
             assert answer.json()["choices"][0]["message"]["content"] == f"number{answered}"
             answered += 1
-            if answered == 40:
-                break
         assert answered >= 8
+        assert answer.status == 400
+        assert "wait already" in answer.error
+        assert (await raw.end()).count(b"HTTP/1.1 ") == answered + 1
+    assert len(site.first.requests) == answered
 
 
 async def test_chunked_request_body(site: Site) -> None:
