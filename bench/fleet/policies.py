@@ -114,7 +114,7 @@ class Ours(Counting):
 
     def _choose(self, number: int, ask: Ask, now: float) -> int:
         asked = prefix.prompt(TENANT, MODEL, ask.session, ask.body)
-        picked = route.soonest(NAMES, asked, self._load, NAMES, self._sent, now)[0]
+        picked = route.order(NAMES, asked, self._load, NAMES, self._sent, now)[0]
         trip = self._trips[number] = Trip(asked)
         trip.begin(self._sent[picked], now)
         return NAMES.index(picked)

@@ -81,9 +81,9 @@ class Replica:
         self._unnamed = 0
         self.run: Run | None = None
         self.busy = 0.0
-        """Seconds at work."""
-        self.worked = 0
-        """Tokens read and written."""
+        """Seconds with anything to do."""
+        self.work = 0.0
+        """Seconds of reading and writing, without what an empty step takes."""
 
     @property
     def running(self) -> int:
@@ -111,7 +111,7 @@ class Replica:
         now = run.end
         self._step += run.steps
         self.busy += now - run.begin
-        self.worked += run.steps * len(self._writing)
+        self.work += run.steps * len(self._writing) * self._engine.write
         over = []
         for job in run.done:
             job.first = now
@@ -144,7 +144,7 @@ class Replica:
             read += part
             if not job.left:
                 done.append(job)
-        self.worked += read
+        self.work += read * engine.read
         each = engine.step + read * engine.read + len(self._writing) * engine.write
         if read:
             self.run = Run(now, each, 1, done)

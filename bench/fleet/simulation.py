@@ -51,7 +51,7 @@ class Outcome:
     """Seconds to the first token."""
     first_p95: float
     imbalance: float
-    """Seconds at work, the busiest replica's by the mean of all."""
+    """Work done, in seconds of reading and writing: the most of one replica by the mean of all."""
     spread: float
     """Requests, the most of one replica by the mean of all."""
     last_p50: float
@@ -87,6 +87,7 @@ class Simulation:
         self._sent = [0] * REPLICAS
         self._count = _Count([], [])
         self._warm_busy: list[float] = []
+        self._warm_work: list[float] = []
         self._warm_at = 0.0
 
     def run(self) -> Outcome:
@@ -120,6 +121,7 @@ class Simulation:
         self._numbers += 1
         if number == self._skip:
             self._warm_busy, self._warm_at = [one.busy for one in self._replicas], now
+            self._warm_work = [one.work for one in self._replicas]
         picked = self._policy.pick(number, ask, now)
         if number >= self._skip:
             self._sent[picked] += 1
@@ -163,12 +165,13 @@ class Simulation:
     def _outcome(self, now: float) -> Outcome:
         count = self._count
         busy = [one.busy - before for one, before in zip(self._replicas, self._warm_busy, strict=True)]
+        work = [one.work - before for one, before in zip(self._replicas, self._warm_work, strict=True)]
         first, last = sorted(count.first), sorted(count.last)
         return Outcome(
             hit_rate=count.cached / count.prompt,
             first_p50=_at(first, 0.5),
             first_p95=_at(first, 0.95),
-            imbalance=max(busy) / statistics.fmean(busy),
+            imbalance=max(work) / statistics.fmean(work),
             spread=max(self._sent) / statistics.fmean(self._sent),
             last_p50=_at(last, 0.5),
             use=statistics.fmean(busy) / (now - self._warm_at),

@@ -117,7 +117,7 @@ def chat(dice: random.Random) -> Iterator[Flow]:
     say which conversation they are.
     """
     systems = [text(dice, around(dice, 400, 0.5, 1500)) for _ in range(6)]
-    for number, begin in enumerate(arrivals(dice, 5.0, SECONDS)):
+    for number, begin in enumerate(arrivals(dice, 6.0, 0.6 * SECONDS)):
         talk = Talk()
         if dice.random() < 1 / 3:
             talk.say("system", dice.choice(systems))

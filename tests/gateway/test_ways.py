@@ -13,6 +13,7 @@ from penstock.faults.engine import Engine
 from penstock.gateway.breaker import TRIP
 from penstock.gateway.fleet import State
 from penstock.gateway.line import Line
+from penstock.gateway.prefix import prompt
 from penstock.gateway.record import Records
 from penstock.gateway.sink import Sink
 from penstock.gateway.ways import Ways
@@ -37,7 +38,7 @@ class Site:
         return found
 
     def names(self, path: str = "/v1/chat/completions", operation: Operation = Operation.CHAT) -> list[str]:
-        return [way.backend.name for way in self.ways(path, operation).order(None)]
+        return [way.backend.name for way in self.ways(path, operation).order()]
 
 
 @pytest.fixture
@@ -104,10 +105,11 @@ async def test_pinned_operations_stay_with_their_model(site: Site) -> None:
 
 
 async def test_a_session_keeps_its_replica(site: Site) -> None:
-    owners = {site.ways().order(b"t\0s%d" % number)[0].backend.name for number in range(40)}
+    asked = [prompt("t", "a", f"s{number}", b"{}") for number in range(40)]
+    owners = {site.ways().order(one)[0].backend.name for one in asked}
     assert owners == {"gpu-0", "gpu-1"}
-    first = site.ways().order(b"t\0s1")[0]
-    assert all(site.ways().order(b"t\0s1")[0] is first for _ in range(5))
+    first = site.ways().order(asked[1])[0]
+    assert all(site.ways().order(asked[1])[0] is first for _ in range(5))
 
 
 async def test_routes_are_those_that_a_real_look_found() -> None:
@@ -115,7 +117,7 @@ async def test_routes_are_those_that_a_real_look_found() -> None:
         site = Site(config({"gpu": vllm(engine.url)}, [(["gpu"], "big")]))
         await site.fleet.look()
         assert site.names() == ["gpu"]
-        (way,) = site.ways().order(None)
+        (way,) = site.ways().order()
         assert (way.to.model, way.to.window, way.rank) == ("big", 4096, 0)
         assert site.names("/v1/audio/speech", Operation.SPEECH) == []
         site.fleet.close()

@@ -16,7 +16,7 @@ from penstock.faults.condition import Gauges, Model
 from penstock.faults.engine import Engine
 from penstock.faults.ollama import OllamaDouble
 from penstock.faults.script import Script, ToolUse
-from penstock.gateway import route
+from penstock.gateway import prefix
 
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hello wide world"}]}
 WEATHER = {
@@ -178,7 +178,8 @@ async def test_a_conversation_stays_with_its_replica(gateway: StartGateway, scri
                 assert len(backends) == 1, named
                 seen |= backends
             assert seen == {"gpu", "gpu-2"}, named
-    assert route.affinity("tenant-a", "same", b"") != route.affinity("tenant-b", "same", b"")
+    first, second = (prefix.prompt(tenant, "llama3.2", "same", b"") for tenant in ("tenant-a", "tenant-b"))
+    assert first.session != second.session
 
 
 async def test_engine_figures_of_both_generations(gateway: StartGateway, scripted_engine: Engine) -> None:

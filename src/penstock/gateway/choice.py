@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from penstock.gateway import route
+from penstock.gateway import prefix, route
+from penstock.gateway.prefix import Trip
 from penstock.gateway.split import Split
 
 if TYPE_CHECKING:
@@ -23,7 +25,13 @@ def ways(request: Request, known: Plan) -> Sequence[Way]:
     if isinstance(known, Split):
         service = request.headers.get(b"x-penstock-service", b"").decode("latin-1")
         known = request.known = known.plan(call, request.caller, session, service, made_by)
-    found = known.simple or known.order(route.affinity(tenant, session, call.body))
+    found = known.simple
+    if not found:
+        asked = None
+        if call.operation in route.READ:
+            asked = prefix.prompt(tenant, known.name, session, call.body)
+            request.trip = Trip(asked)
+        found = known.order(asked, time.monotonic())
     if made_by is not None:
         found = [way for way in found if way.backend.name == made_by] or found
     if not found:

@@ -23,6 +23,7 @@ from penstock.gateway.breaker import Breaker
 from penstock.gateway.breaker import State as BreakerState
 from penstock.gateway.child import Child, embedded
 from penstock.gateway.child import State as ChildState
+from penstock.gateway.prefix import Sent
 from penstock.gateway.probe import PROBES, Load, Model, Sighting
 from penstock.gateway.upstream import Origin
 from penstock.protocols.names import tagged
@@ -61,6 +62,8 @@ class Backend:
         self._changed = changed
         self.breaker = Breaker()
         self.busy = 0
+        self.sent = Sent()
+        """What it may have in its prefix cache."""
         self.state = State.STARTING
         self.reason = "not probed yet"
         self.sighting = Sighting({})
@@ -218,6 +221,10 @@ class Backend:
             self._become(State.DOWN, fault.message, fault.where)
             return
         before, self.sighting = self.sighting, seen
+        if seen.load.room:
+            self.sent.has_room(seen.load.room)
+        if (seen.load.read or 0.0) < (before.load.read or 0.0) and seen.load.read is not None:
+            self.sent.forget()  # it began anew between two looks
         if (seen.models, seen.routes) != (before.models, before.routes):
             self._changed()
         for model in list(self.cannot_load):
@@ -236,12 +243,15 @@ class Backend:
             level = log.info if state is State.READY else log.warning
             known = {"where": where} if where else {}
             level("backend " + state.value, backend=self.name, was=self.state.value, reason=reason, **known)
+        if state is not State.READY:
+            self.sent.forget()
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
             self._changed()
 
     def _child_changed(self, child: Child) -> None:
         before, self.origin = self.origin, None
+        self.sent.forget()
         if before is not None:
             before.close()
         if child.port is not None:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import xxhash
 
-HALF = 30.0
 _KIB = 1024
 ENDS: tuple[int, ...] = (
     *range(256, 4 * _KIB, 256),
@@ -23,16 +22,24 @@ ENDS: tuple[int, ...] = (
 )
 """Where a prompt is cut, in bytes from its beginning: finely at first, where conversations part, then more coarsely.
 
-What lies behind the last of them is not looked at: 1 MiB is longer than any window we know, and bounds the work."""
-LIMIT = 4 * 1024 * 1024
+What lies behind the last of them is not looked at, which bounds the work for one request."""
+_STEPS = tuple(end - begin for begin, end in zip((0, *ENDS), ENDS, strict=False))
+LIMIT = 4 * 1024 * _KIB
 """Bytes of prompts that a replica is taken to hold where it does not tell: about a million tokens of English."""
+MOST = 64 * 1024 * _KIB
+"""Bytes of prompts that are remembered of one replica at most, whatever it tells: at most 262,144 hashes."""
 TOKEN = 4
 """Bytes of a prompt for one token, where an engine tells its room in tokens."""
+REQUEST = 1536
+"""Bytes of reading that one request weighs beside its prompt: its answer takes a share of every step of the engine."""
+HALF = 30.0
+"""Seconds after which work that a replica was given counts half."""
 LOOKED_AT = 4096
 """Bytes of a body in which the beginning of its prompt is looked for."""
 _KEYS = (b'"messages"', b'"prompt"', b'"input"', b'"system"', b'"tools"', b'"instructions"')
+_KEY = ENDS.index(2048)
 _SESSION = 1 << 32
-"""Added to the seed of a session's hash, so that it never meets a prompt's."""
+"""Changes the seed of a session's hash, so that it never meets a prompt's."""
 
 
 class Prompt:
@@ -50,26 +57,25 @@ class Prompt:
 
     @property
     def key(self) -> int:
-        """What ties it to a replica that knows nothing of it: the same in every worker; 0 for what goes where there is room."""
+        """What ties it to a replica where none knows it, the same in every worker; 0: it goes where there is room."""
         if self.session:
             return self.session
-        return self.marks[_KEY_MARK] if len(self.marks) > _KEY_MARK else 0
-
-
-_KEY_MARK = ENDS.index(2048)
+        return self.marks[_KEY] if len(self.marks) > _KEY else 0
 
 
 def prompt(tenant: str, model: str, session: str | None, body: bytes) -> Prompt:
     """Of one request's body, in microseconds. Tenants and models never share a hash."""
-    seed = xxhash.xxh3_64_intdigest(f"{tenant}\0{model}")
+    digest = xxhash.xxh3_64_intdigest
+    seed = digest(f"{tenant}\0{model}")
     start = _start(body)
     length = len(body) - start
     marks: list[int] = []
-    digest, begin, mark = xxhash.xxh3_64_intdigest, start, seed
-    for end in ENDS[: bisect_right(ENDS, length)]:
-        mark = digest(body[begin : start + end], mark)
+    begin, mark = start, seed
+    for step in _STEPS[: bisect_right(ENDS, length)]:
+        end = begin + step
+        mark = digest(body[begin:end], mark)
         marks.append(mark)
-        begin = start + end
+        begin = end
     return Prompt(marks, length, digest(session, seed ^ _SESSION) if session else 0)
 
 
@@ -80,32 +86,37 @@ def _start(body: bytes) -> int:
 
 
 class Sent:
-    """What one replica was sent, as far as it may still hold it, and what of it is not read yet."""
+    """What one replica was sent: as far as it may still hold it, how much of it lately, and what of it is not read yet."""
 
-    __slots__ = ("_kept", "_flow", "_flow_at", "_lengths", "ahead", "limit", "size")
+    __slots__ = ("_at", "_given", "_kept", "_lengths", "ahead", "limit", "size")
 
     def __init__(self, limit: int = LIMIT) -> None:
         self.limit = limit
+        """Bytes of prompts remembered at most."""
         self._kept: OrderedDict[int, int] = OrderedDict()
-        """Hash → bytes it adds to the one before it. What was used longest ago stands first, the end of a prompt before its beginning."""
+        """Hash → bytes that it adds. What was used longest ago stands first, the end of a prompt before its beginning."""
         self._lengths: dict[int, int] = {}
         """Session → bytes of its last prompt."""
         self.size = 0
         """Bytes of prompts remembered."""
         self.ahead = 0
-        """Bytes that it must read before it begins to answer what we have sent it."""
-
-        self._flow = self._flow_at = 0.0
-
-    def inflow(self, now: float) -> float:
-        return self._flow * 2.0 ** ((self._flow_at - now) / HALF)
-
-    def flowed(self, by: int, now: float) -> None:
-        self._flow = self.inflow(now) + by
-        self._flow_at = now
+        """Bytes that it must read before it has begun all answers that we wait for."""
+        self._given = self._at = 0.0
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def has_room(self, tokens: int) -> None:
+        """The engine says what its cache holds."""
+        self.limit = min(tokens * TOKEN, MOST)
+
+    def given(self, now: float) -> float:
+        """Bytes of work that it was given lately: what was new to it, and the requests themselves."""
+        return self._given * 2.0 ** ((self._at - now) / HALF)
+
+    def knows(self, session: int) -> bool:
+        """Whether this conversation was here last, or lately."""
+        return session in self._kept
 
     def known(self, asked: Prompt) -> int:
         """Bytes of this prompt that it has probably read before."""
@@ -122,20 +133,34 @@ class Sent:
                 high = middle
         return ENDS[low - 1] if low else 0
 
-    def add(self, asked: Prompt) -> None:
-        """It is sent this prompt."""
+    def add(self, asked: Prompt, unread: int, now: float) -> None:
+        """It is sent this prompt, of which so many bytes are new to it."""
+        self._given = self.given(now) + unread + REQUEST
+        self._at = now
+        self.ahead += unread
         kept, marks = self._kept, asked.marks
+        if asked.session:
+            self._lengths[asked.session] = asked.length
+            self._keep(asked.session, REQUEST)
         for place in range(len(marks) - 1, -1, -1):
             mark = marks[place]
             if mark in kept:
                 kept.move_to_end(mark)
             else:
-                kept[mark] = step = STEPS[place]
-                self.size += step
-        if asked.session:
-            self._add_session(asked)
+                self._keep(mark, _STEPS[place])
         while self.size > self.limit:
-            self._drop()
+            mark, step = kept.popitem(last=False)
+            self.size -= step
+            self._lengths.pop(mark, None)
+
+    def withdraw(self, asked: Prompt, known: int, *, session: bool) -> None:
+        """It did not read the prompt after all, of which it knew so many bytes before, and its `session` or not."""
+        gone = list(asked.marks[bisect_right(ENDS, known) :])
+        if asked.session and not session:
+            gone.append(asked.session)
+            self._lengths.pop(asked.session, None)
+        for mark in gone:
+            self.size -= self._kept.pop(mark, 0)
 
     def forget(self) -> None:
         """It went away or began anew: it holds nothing."""
@@ -143,44 +168,43 @@ class Sent:
         self._lengths.clear()
         self.size = 0
 
-    def _add_session(self, asked: Prompt) -> None:
-        self._lengths[asked.session] = asked.length
-        if asked.session in self._kept:
-            self._kept.move_to_end(asked.session)
+    def _keep(self, mark: int, step: int) -> None:
+        if mark in self._kept:
+            self._kept.move_to_end(mark)
         else:
-            self._kept[asked.session] = STEPS[0]
-            self.size += STEPS[0]
-
-    def _drop(self) -> None:
-        mark, step = self._kept.popitem(last=False)
-        self.size -= step
-        self._lengths.pop(mark, None)
-
-
-STEPS = tuple(end - begin for begin, end in zip((0, *ENDS), ENDS, strict=False))
+            self._kept[mark] = step
+            self.size += step
 
 
 class Trip:
     """One request's share in what a replica has ahead of it, from being sent until its answer begins or it is over."""
 
-    __slots__ = ("_asked", "_sent", "_unread")
+    __slots__ = ("_asked", "_known", "_sent", "_session", "_unread")
 
     def __init__(self, asked: Prompt) -> None:
         self._asked = asked
         self._sent: Sent | None = None
-        self._unread = 0
+        self._known = self._unread = 0
+        self._session = False
 
-    def begin(self, sent: Sent, now: float = 0.0) -> None:
+    def begin(self, sent: Sent, now: float) -> None:
         """It goes there, perhaps after it has failed elsewhere."""
         self.over()
+        asked = self._asked
         self._sent = sent
-        self._unread = self._asked.length - sent.known(self._asked)
-        sent.ahead += self._unread
-        sent.flowed(self._unread, now)
-        sent.add(self._asked)
+        self._known = sent.known(asked)
+        self._session = sent.knows(asked.session)
+        self._unread = asked.length - self._known
+        sent.add(asked, self._unread, now)
+
+    def failed(self) -> None:
+        """It did not begin to answer: nothing was learnt there."""
+        if self._sent is not None:
+            self._sent.withdraw(self._asked, self._known, session=self._session)
+            self.over()
 
     def over(self) -> None:
-        """Its answer has begun, or will not come from there."""
+        """Its answer has begun, or nobody waits for it any more."""
         if self._sent is not None:
             self._sent.ahead -= self._unread
             self._sent = None

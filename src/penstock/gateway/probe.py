@@ -46,6 +46,10 @@ class Load(msgspec.Struct, frozen=True):
     running: float = 0.0
     waiting: float = 0.0
     kv_use: float | None = None
+    room: int | None = None
+    """Tokens that its cache holds."""
+    read: float | None = None
+    """Prompt tokens since it began: fewer than before, and it began anew."""
     asleep: bool | None = None
     """Whether its weights are put away; None where it does not say."""
 
@@ -210,6 +214,8 @@ async def _vllm_sleeping(origin: Origin, headers: bytes, timeout: float) -> bool
 _AWAKE = re.compile(rb'^vllm:engine_sleep_state\{[^}]*sleep_state="awake"[^}]*\} ([01])', re.MULTILINE)
 _GAUGE = re.compile(rb"^vllm:([a-z_]+)(?:\{[^}]*\})? ([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)", re.MULTILINE)
 
+_ROOM = re.compile(rb"^vllm:cache_config_info\{[^\n]*\bkv_cache_size_tokens=\"([0-9]{1,12})\"", re.MULTILINE)
+
 
 async def _vllm_load(origin: Origin, headers: bytes, timeout: float) -> Load:
     return vllm_load(await get(origin, "/metrics", headers, timeout))
@@ -228,10 +234,20 @@ def vllm_load(metrics: bytes) -> Load:
         waiting=sum(found.get(b"num_requests_waiting", ())),
         kv_use=max(use) if use else None,
         asleep=b"0" in awake if awake else None,
+        room=min(map(int, _ROOM.findall(metrics)), default=None),
+        read=sum(found[b"prompt_tokens_total"]) if b"prompt_tokens_total" in found else None,
     )
 
 
-_WANTED = frozenset({b"num_requests_running", b"num_requests_waiting", b"kv_cache_usage_perc", b"gpu_cache_usage_perc"})
+_WANTED = frozenset(
+    {
+        b"num_requests_running",
+        b"num_requests_waiting",
+        b"kv_cache_usage_perc",
+        b"gpu_cache_usage_perc",
+        b"prompt_tokens_total",
+    }
+)
 
 
 class _Details(msgspec.Struct):

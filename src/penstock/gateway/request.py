@@ -35,6 +35,7 @@ from penstock.types import Caller, Face, Operation, Wire
 if TYPE_CHECKING:
     from penstock.gateway.fleet import Backend
     from penstock.gateway.line import Line
+    from penstock.gateway.prefix import Trip
     from penstock.gateway.shadow_copy import Copy
     from penstock.gateway.ways import Way
 
@@ -53,7 +54,7 @@ class Request:
     __slots__ = (
         "_ahead", "_since", "_slot", "_waiting_for", "alias_name", "attempt", "attempts", "call", "caller",
         "client", "copy", "deadline", "dropped", "failures", "fallback", "first_token", "headers", "id", "known", "line", "paused",
-        "phase", "queued", "route", "timing", "total", "trace",
+        "phase", "queued", "route", "timing", "total", "trace", "trip",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +71,7 @@ class Request:
         self.deadline = self.total = NEVER
         self.client: Client | None = None
         self.copy: Copy | None = None
+        self.trip: Trip | None = None
         self.call = _UNREAD
         self.alias_name = ""
         self.known: Plan | None = None
@@ -236,6 +238,8 @@ class Request:
         attempt.trial = backend.take(now)
         way.queue.busy += 1
         self._slot = True
+        if self.trip is not None:
+            self.trip.begin(backend.sent, now)
         if self.call.idle and backend.wire is _OPENAI:
             self._answer(IDLERS[self.route.path].idle(self.call, way.to), "application/json; charset=utf-8")
             return
@@ -282,6 +286,9 @@ class Request:
     def begin(self, reader: Reader, held: bytes) -> None:
         """A stream has content."""
         self.phase = _STREAMING
+        if self.trip is not None:
+            self.trip.over()
+            self.trip = None
         if self.timing.first:
             closing.series(self).first_token.observe((self.timing.first - self.timing.arrived) / 1e9)
         if self.client is None:
@@ -325,6 +332,8 @@ class Request:
                 midstream.broke(self, attempt, fault, ours=ours)
                 return
             attempt.drop()
+            if self.trip is not None:
+                self.trip.failed()
         self._release(wake=False)
         if self.attempts >= self.line.limits.attempts or not self._ahead:
             self._give_up()
@@ -379,6 +388,8 @@ class Request:
         way = self.attempt.way
         way.backend.give(self.attempt.trial)
         way.queue.busy -= 1
+        if self.trip is not None:
+            self.trip.over()
         if wake and self.line.admission.waiting:
             self.line.admission.ended(self.caller.tenant, closing.generated(self))
 

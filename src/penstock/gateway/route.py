@@ -1,4 +1,4 @@
-"""Who may answer, in which order: pure functions of the alias, the request, and the load and health of replicas."""
+"""Who may answer, in which order: pure functions of the alias, the request, and the load and knowledge of replicas."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import xxhash
 
 from penstock.config import Alias
-from penstock.gateway.prefix import Prompt, Sent
+from penstock.gateway.prefix import REQUEST, Prompt, Sent
 from penstock.types import Operation
 
 BOUND = 1.25
-"""A replica keeps its sessions until it carries this many times the average load."""
-PREFIX = 2048
-"""Bytes of a prompt that make two requests relatives in a prefix cache; shorter prompts go where there is room."""
-
-BUSY = 1024
-"""Bytes of reading that one request under way weighs: it takes its share of every step of the engine."""
-STAY = 1.0
-PRESSURE = 0.5
+"""A replica keeps its conversations until it carries this many times one request above the average."""
+LONGER = 16 * 1024
+"""Bytes of reading by which it may be behind the best one and still keep them."""
 NEAR = 1024
-"""Bytes of reading by which two replicas may differ and still be as good as each other."""
-
+"""Bytes of reading by which replicas that know nothing of a prompt are as good as each other."""
 
 Load = Callable[[str], float]
+
+READ = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSES, Operation.MESSAGES})
+"""What is read into a prefix cache; everything else goes where there is room."""
 
 
 def eligible(alias: Alias, operation: Operation) -> Sequence[int]:
@@ -36,22 +33,7 @@ def eligible(alias: Alias, operation: Operation) -> Sequence[int]:
     return range(len(alias.targets))
 
 
-def order(names: Sequence[str], affinity: bytes | None, load: Load, well: Collection[str]) -> Sequence[str]:
-    """Replicas of one target: by rendezvous hashing with bounded load, or by load where nothing ties the request.
-
-    `well` are those that are up; the bound is relative to the average load of these.
-    """
-    if len(names) == 1:
-        return names
-    if affinity is None:
-        return sorted(names, key=load)
-    owners = sorted(names, key=lambda name: _weight(affinity, name), reverse=True)
-    carried = [load(name) for name in names if name in well]
-    bound = BOUND * (1 + (sum(carried) / len(carried) if carried else 0.0))
-    return sorted(owners, key=lambda name: load(name) > bound)
-
-
-def soonest(
+def order(
     names: Sequence[str],
     asked: Prompt | None,
     load: Load,
@@ -59,44 +41,46 @@ def soonest(
     sent: Mapping[str, Sent],
     now: float = 0.0,
 ) -> Sequence[str]:
-    """Replicas of one target, the one that will begin to answer soonest first.
+    """Replicas of one target: `well` are those that are up, and come first, the one that will begin to answer soonest before all.
 
-    That is the one with the least to read: what it was sent and has not read yet, what it does not know of this prompt, and
-    its share of work for those that it answers already. Where that is nearly the same, each conversation has an order of its own.
+    A conversation stays where it was unless that one is overloaded. Where nobody knows a prompt and several replicas have
+    the same room, each prompt has an order of its own among them, the same in every worker.
     """
     if len(names) == 1:
         return names
     if asked is None:
         return sorted(names, key=load)
-    del well
-    length = asked.length
-    flow = {name: sent[name].inflow(now) for name in names}
-    mean = sum(flow.values()) / len(flow) or 1.0
-    price = {
-        name: sent[name].ahead
-        + (STAY + PRESSURE * flow[name] / mean) * (length - sent[name].known(asked))
-        + BUSY * load(name)
-        for name in names
-    }
-    found = sorted(names, key=price.__getitem__)
-    bound = price[found[0]] + NEAR
-    near = sum(cost <= bound for cost in price.values())
-    if near > 1:
+    up = [name for name in names if name in well]
+    if len(up) == len(names) or not up:
+        return _ordered(names, asked, load, sent, now)
+    down = [name for name in names if name not in well]
+    return [*_ordered(up, asked, load, sent, now), *sorted(down, key=load)]
+
+
+def _ordered(names: Sequence[str], asked: Prompt, load: Load, sent: Mapping[str, Sent], now: float) -> list[str]:
+    length, loads = asked.length, {name: load(name) for name in names}
+    given = {name: sent[name].given(now) for name in names}
+    mean = sum(given.values()) / len(names) or 1.0
+    fresh = True
+    prices: dict[str, float] = {}
+    for name in names:
+        one = sent[name]
+        known = one.known(asked)
+        fresh = fresh and not known
+        unread = length - known
+        # What waits there, and what is new to it. New work displaces what others may ask for again, and that the more, the
+        # more new work a replica was given lately beside the others.
+        prices[name] = one.ahead + unread + REQUEST * loads[name] + (unread + REQUEST) * given[name] / mean
+    found = sorted(names, key=prices.__getitem__)
+    best = prices[found[0]]
+    if asked.session and not fresh:
+        bound = BOUND * (1 + sum(loads.values()) / len(names))
+        for place, name in enumerate(found):
+            if sent[name].knows(asked.session) and loads[name] <= bound and prices[name] <= best + LONGER:
+                found.insert(0, found.pop(place))
+                break
+    elif fresh and asked.key:
+        near = sum(price <= best + NEAR for price in prices.values())
         key = asked.key
-        if key:
-            found[:near] = sorted(found[:near], key=lambda name: xxhash.xxh3_64_intdigest(name, key), reverse=True)
+        found[:near] = sorted(found[:near], key=lambda name: xxhash.xxh3_64_intdigest(name, key), reverse=True)
     return found
-
-
-def _weight(affinity: bytes, name: str) -> int:
-    return xxhash.xxh3_64_intdigest(affinity, xxhash.xxh3_64_intdigest(name))
-
-
-def affinity(tenant: str, session: str | None, body: bytes) -> bytes | None:
-    """What ties a request to a replica: tenant and conversation, else tenant and the beginning of a long prompt."""
-    if session:
-        return f"{tenant}\0{session}".encode()
-    if len(body) < PREFIX:
-        return None
-    start = max(body.find(b'"messages"'), body.find(b'"prompt"'), 0)
-    return tenant.encode() + b"\0" + body[start : start + PREFIX]

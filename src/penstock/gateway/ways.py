@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from penstock.gateway.fleet import Backend
     from penstock.gateway.line import Line
     from penstock.gateway.metrics import Series
+    from penstock.gateway.prefix import Prompt
     from penstock.gateway.split import Side
 
 UPSTREAM = {
@@ -73,7 +74,7 @@ class Ways:
     """All ways of one alias on one route, and the order to try them in."""
 
     __slots__ = (
-        "_fleet", "_groups", "_until", "alias", "first_token", "generation", "name", "side", "simple", "total",
+        "_fleet", "_groups", "_sent", "_until", "alias", "first_token", "generation", "name", "side", "simple", "total",
         "whole",
     )  # fmt: skip
 
@@ -108,8 +109,9 @@ class Ways:
                         way.pairing = resumable(asked.path, backend.wire, way.pairing, alias.midstream)
             groups.append(group)
         self._groups = [group for group in groups if group]
+        self._sent = [{name: way.backend.sent for name, way in group.items()} for group in self._groups]
         single = all(len(group) == 1 for group in self._groups)
-        self.simple = self._ordered(None) if single else ()
+        self.simple = self._ordered(None, 0.0) if single else ()
         """The whole order where no target has a choice of replicas; else empty."""
         self._until = min((one.backend.breaker.until for group in self._groups for one in group.values()), default=0.0)
 
@@ -117,16 +119,16 @@ class Ways:
         """Whether the fleet is as it was: nothing changed, and no resting backend is due for a trial."""
         return self.generation == self._fleet.generation and now < self._until
 
-    def order(self, affinity: bytes | None) -> Sequence[Way]:
-        """Ways in the order to try: healthy ones by target and affinity, then the others in the same order."""
-        return self.simple or self._ordered(affinity)
+    def order(self, asked: Prompt | None = None, now: float = 0.0) -> Sequence[Way]:
+        """Ways in the order to try: healthy ones by target, in each as `route.order` has them, then the others."""
+        return self.simple or self._ordered(asked, now)
 
-    def _ordered(self, affinity: bytes | None) -> Sequence[Way]:
+    def _ordered(self, asked: Prompt | None, now: float) -> Sequence[Way]:
         healthy: list[Way] = []
         others: list[Way] = []
-        for group in self._groups:
+        for group, sent in zip(self._groups, self._sent, strict=True):
             well = {name for name, way in group.items() if self._fleet.healthy(name, way.model)}
-            for name in route.order(tuple(group), affinity, self._fleet.load, well):
+            for name in route.order(tuple(group), asked, self._fleet.load, well, sent, now):
                 (healthy if name in well else others).append(group[name])
         return healthy + others if others else healthy
 
