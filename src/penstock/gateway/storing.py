@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from penstock.gateway.request import Request
     from penstock.protocols.dialect import Reader
 
-LONGEST = 1.0
-"""Seconds an answer waits for the state. It takes a few milliseconds."""
+LONGEST = 5.0
+"""Seconds an answer waits for the state. It takes a few milliseconds, and half a second where it has to be opened first."""
 
 
 def begin(request: Request, reader: Reader, rest: bytes) -> bool:
@@ -30,8 +30,9 @@ def begin(request: Request, reader: Reader, rest: bytes) -> bool:
     then = partial(waiting.loop.call_soon_threadsafe, waiting.over)
     if not request.line.answers.put(request.caller.tenant, made, attempt.way.backend.name, then):
         return False
+    # A client that catches up meanwhile brings the next limit back, which is longer than this wait.
     request.deadline = float("inf")
-    waiting.timer = waiting.loop.call_later(min(LONGEST, limits.between_tokens / 2), waiting.over)
+    waiting.timer = waiting.loop.call_later(min(LONGEST, 0.9 * limits.between_tokens), waiting.over)
     return True
 
 
