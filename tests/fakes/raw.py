@@ -120,6 +120,11 @@ class Raw:
         await self._until(lambda: part in self.received)
         assert part in self.received, self.received
 
+    async def times(self, part: bytes, count: int) -> None:
+        """Read until these bytes have arrived so many times."""
+        await self._until(lambda: self.received.count(part) >= count)
+        assert self.received.count(part) >= count, self.received
+
     async def end(self) -> bytes:
         """Read until the other side closes; everything that arrived."""
         await self._until(lambda: False)

@@ -52,13 +52,15 @@ class Relay:
         self.requests: list[bytes] = []
         """Heads and bodies as they came, one entry a read."""
         self.port = 0
+        self.open = True
+        """False: whoever connects is turned away, as if no engine stood behind."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -71,11 +73,15 @@ class Relay:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if not self.open:
+            writer.transport.abort()
+            return
         try:
             above, below = await asyncio.open_connection(*self._to)
         except OSError:
@@ -105,23 +111,25 @@ class Relay:
     async def _down(self, above: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         cut: Cut | None = None
         tokens = 0
-        held = b""
+        passed = b""  # of an event that has no end yet; it has gone on already
         while data := await above.read(65536):
             if cut is None and b"content-type: text/event-stream" in data and self._cuts:
                 cut, tokens = self._cuts.popleft(), 0
             if cut is None:
                 writer.write(data)
                 continue
-            *events, held = (held + data).split(b"\n\n")
-            for event in events:
-                writer.write(event + b"\n\n")
-                tokens += _tokens(event)
+            known, at = passed + data, 0
+            while (end := known.find(b"\n\n", at)) >= 0:
+                tokens += _tokens(known[at : end + 2])
+                at = end + 2
                 if tokens >= cut.after:
+                    writer.write(known[len(passed) : at])
                     await writer.drain()
                     await self._break(writer, cut)
                     return
-        writer.write(held)
-        await writer.drain()
+            writer.write(data)
+            await writer.drain()
+            passed = known[at:]
 
     async def _break(self, writer: asyncio.StreamWriter, cut: Cut) -> None:
         cut.happened.set()

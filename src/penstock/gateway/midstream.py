@@ -17,6 +17,7 @@ import structlog
 from penstock.errors import Diverged, EngineFault, Overloaded, Unavailable
 from penstock.gateway import answer
 from penstock.gateway.attempt import Attempt
+from penstock.gateway.ways import Way, Ways
 from penstock.protocols import refusal
 from penstock.protocols.midstream import Joined
 from penstock.protocols.remainder import How
@@ -24,7 +25,6 @@ from penstock.protocols.remainder import How
 if TYPE_CHECKING:
     from penstock.gateway.request import Request
     from penstock.gateway.upstream import Exchange
-    from penstock.gateway.ways import Way
     from penstock.protocols.dialect import Call, Reader
     from penstock.types import Caller
 
@@ -34,7 +34,7 @@ _CONTEXT = ("context length", "max_model_len", "max_tokens", "max_completion_tok
 """Words of an engine that does take begun answers, but not this long ones."""
 _UNWILLING = frozenset({400, 404, 405, 415, 422, 501})
 
-Candidate = tuple["Way", How]
+Candidate = tuple[Way, How]
 
 
 def broke(request: Request, attempt: Attempt, fault: EngineFault, *, ours: bool) -> None:
@@ -87,7 +87,7 @@ def _how(attempt: Attempt) -> str:
 def _candidates(request: Request, attempt: Attempt, reader: Joined) -> list[Candidate] | str:
     """Backends of the same target that can go on, best first: one that has not failed yet, and by tokens before all else."""
     known, now = request.known, time.monotonic()
-    ways: Sequence[Way] = (known.simple or known.order(None)) if known is not None else ()
+    ways = known.order(None) if isinstance(known, Ways) else ()
     failed = [name for name, _ in request.failures]
     found: list[Candidate] = []
     reasons: list[str] = []
@@ -121,7 +121,11 @@ def _end(request: Request, attempt: Attempt, fault: EngineFault, why: str, *, ou
     request.line.metrics.count("penstock_streams_broken", request.alias_name, backend.name, fault.reason)
     more = {"midstream": why} if why else {}
     log.warning(
-        "%s failed: %s; the stream ended in an error", backend.kind.label, fault.logged, request=request.id.decode(), **more
+        "%s failed: %s; the stream ended in an error",
+        backend.kind.label,
+        fault.logged,
+        request=request.id.decode(),
+        **more,
     )
     request.close(200, outcome="broken", error=told.message)
 
@@ -280,6 +284,10 @@ class Resumed(Attempt):
         fault = answer.fault_of(refused.status, message, backend.name, refused.retry_after)
         if fault is None:
             fault = Unavailable(f"It refuses to go on with the answer ({refused.status}): {message}")
-            if self.how is not How.REPLAY and refused.status in _UNWILLING and not any(word in message for word in _CONTEXT):
+            if (
+                self.how is not How.REPLAY
+                and refused.status in _UNWILLING
+                and not any(word in message for word in _CONTEXT)
+            ):
                 backend.refuses_rest.add(self.way.model)
         self.request.failed(fault)

@@ -83,14 +83,31 @@ class Reader(Protocol):
 
     content_type: str
     """Content type of the answer the client gets."""
-    usage: Usage | None
-    model: str | None
-    """The model the engine says it answered with."""
-    content: bool
-    """Something of the answer itself (text, reasoning, a tool call, the finish) has been seen: from here on no fallback."""
-    finished: bool
-    """The engine said that the answer is complete."""
-    finish_reason: str | None
+
+    @property
+    def usage(self) -> Usage | None:
+        """As far as the engine told it."""
+        ...
+
+    @property
+    def model(self) -> str | None:
+        """The model the engine says it answered with."""
+        ...
+
+    @property
+    def content(self) -> bool:
+        """Something of the answer itself (text, reasoning, a tool call, the finish) has been seen: from here on no fallback."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """The engine said that the answer is complete."""
+        ...
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why it ended."""
+        ...
 
     def feed(self, data: bytes) -> bytes:
         """Take body bytes; raise `BrokenAnswer` or `EngineRefused` for a malformed or in-band error event."""

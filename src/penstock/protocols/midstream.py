@@ -44,9 +44,9 @@ class Resumable:
         return self._inner.request(call, to)
 
     def request(self, call: Call, to: Destination) -> Outgoing:
-        """The same, and for vLLM the wish to be told token ids."""
+        """The same, and for vLLM the wish to be told token ids: they are what can be gone on from, and counted."""
         asked = self._inner.request(call, to)
-        if not call.stream or self.policy != "continue" or to.kind is not Kind.VLLM:
+        if not call.stream or to.kind is not Kind.VLLM:
             return asked
         return msgspec.structs.replace(asked, body=splice.replace(asked.body, {"return_token_ids": b"true"}))
 
@@ -82,6 +82,7 @@ class Joined:
         self._counted = False
         self._lost = ""
         """Why it can no longer be gone on with."""
+        self._unread = ""
 
     # ── Reader ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -137,8 +138,12 @@ class Joined:
         return last + counted + self._inner.close()
 
     def _feed_one(self, event: bytes) -> bytes:
+        self._unread = ""
         clean = self._take(event)
-        return self._inner.feed(clean) if clean else b""
+        told = self._inner.feed(clean) if clean else b""
+        # Whatever the reader of the client's protocol took as well is a part of the answer, and not remembered.
+        self._lost = self._lost or self._unread
+        return told
 
     def fault(self, error: PenstockError) -> bytes:
         """An explicit error."""
@@ -215,12 +220,13 @@ class Joined:
         place = self._places.last(self._delivered.size)
         if place is None:
             return "the engine told no token ids" if not self._places.known else "no place in it is certain"
-        room = self._left()
-        if room is None:
+        return self._no_room(to, place)
+
+    def _no_room(self, to: Destination, place: Place) -> str:
+        if self._left() is None:
             return "its context length is not known"
-        if to.window is not None and (self._places.prompt_tokens or 0) + place.tokens + self._room(place) > to.window:
-            return "its context is too short"
-        return ""
+        ends = (self._places.prompt_tokens or 0) + place.tokens + self._room(place)
+        return "its context is too short" if to.window is not None and ends > to.window else ""
 
     def _can_prefill(self) -> bool:
         """Only where nothing has to be counted, and the text is not one that a chat template would trim."""
@@ -275,16 +281,23 @@ class Joined:
             return event if self._how is None else b""
         if data == b"[DONE]":
             return self._end(event)
+        found = self._read(data)
+        if found is None:
+            return event
+        self._note(found)
+        return self._passed(found, event) if self._how is None else self._rejoined(found)
+
+    def _read(self, data: bytes) -> Event | None:
+        """None for what is no part of an answer."""
         try:
             found = answer_event.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._lost = "an event of it could not be read"
-            return event
-        if said(found.error):
-            return event
-        self._note(found)
-        if self._how is not None:
-            return self._rejoined(found)
+            self._unread = "an event of it could not be read"
+            return None
+        return None if said(found.error) else found
+
+    def _passed(self, found: Event, event: bytes) -> bytes:
+        """An event of the first engine, as it is but for the ids that only we asked for."""
         for choice in found.choices:
             self._hear(choice)
         if self._shows_ids or b"token_ids" not in event:
@@ -304,7 +317,9 @@ class Joined:
             if choice.finish_reason in _GIVEN_UP:
                 msg = f"The engine gave the answer up in the middle (finish_reason {choice.finish_reason!r})."
                 raise BrokenAnswer(msg)
-        ids = next((one.prompt_token_ids for one in found.choices if said(one.prompt_token_ids)), found.prompt_token_ids)
+        ids = next(
+            (one.prompt_token_ids for one in found.choices if said(one.prompt_token_ids)), found.prompt_token_ids
+        )
         if said(ids) and self._how is not How.TOKENS:
             self._places.begin(bytes(ids))
         self._counted = self._counted or (found.usage is not None and not found.choices)

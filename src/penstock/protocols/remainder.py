@@ -12,7 +12,7 @@ answer as at its beginning rules `tokens` out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -132,12 +132,16 @@ def _free_form(asked: Fields) -> bool:
     return msgspec.json.decode(asked["response_format"], type=_Part).type == "text"
 
 
-_CHECKS = {
+def _tools_unused(asked: Fields) -> bool:
+    return bytes(asked.get("tool_choice", NOTHING)) == b'"none"'
+
+
+_CHECKS: dict[str, Callable[[Fields], bool]] = {
     "messages": _text_alone,
     "prompt": _one_prompt,
     "response_format": _free_form,
     "seed": greedy,
-    "tools": lambda asked: bytes(asked.get("tool_choice", NOTHING)) == b'"none"',
+    "tools": _tools_unused,
 }
 
 
