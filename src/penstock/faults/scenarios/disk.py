@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import signal
 import sqlite3
 import time
@@ -99,7 +100,10 @@ async def full_state(site: Site) -> None:
         disk.empty(pid)
         await one.logged(event="answers are kept in the state again")
         await _written(one)
-        with contextlib.closing(sqlite3.connect(disk.seen(pid, state))) as database:
+        # SQLite would follow /proc's link to our own disk, so it is given a copy, with what stands in its log of writes.
+        for suffix in ("", "-wal"):
+            shutil.copy(disk.seen(pid, state.with_name(state.name + suffix)), site.folder)
+        with contextlib.closing(sqlite3.connect(site.folder / state.name)) as database:
             (kept,) = database.execute("SELECT COUNT(*) FROM answers").fetchone()
             (verdict,) = database.execute("PRAGMA integrity_check").fetchone()
         if kept != len(made) or verdict != "ok":
