@@ -38,6 +38,7 @@ _USUAL = (
 _STREAM_TYPES = {Wire.OPENAI: b"text/event-stream", Wire.OLLAMA: b"application/x-ndjson"}
 _UNKNOWN_ANSWER = "Response with id"
 """How vLLM begins its 404 for a `previous_response_id` that it does not know: the caller's affair."""
+_LENGTH_WORDS = ("context length", "context window", "context size", "context_length", "too many tokens")
 _LOAD_WORDS = ("out of memory", "requires more system memory", "unable to load", "failed to load")
 
 
@@ -47,6 +48,14 @@ class MissingRoute(EngineFault):
     status = 501
     code = "not_supported"
     reason = "no_route"
+
+
+class Misfit(EngineFault):
+    """Who stands in cannot take what the first target could have taken: no mistake of the caller, nor of this backend."""
+
+    status = 503
+    code = "unavailable"
+    reason = "misfit"
 
 
 class KeyRefused(EngineRefused):
@@ -74,6 +83,12 @@ def counts_against(fault: EngineFault) -> bool:
     return isinstance(fault, Unreachable | EngineRefused | EngineTimeout | BrokenAnswer) and not isinstance(
         fault, KeyRefused
     )
+
+
+def misfit(message: str, status: int) -> Misfit | None:
+    """The fault of a stand-in whose refusal says that the request is too long for it; None for any other refusal."""
+    lower = message.lower()
+    return Misfit(f"it answered {status}: {message[:500]}") if any(words in lower for words in _LENGTH_WORDS) else None
 
 
 def cannot_load(message: str) -> bool:

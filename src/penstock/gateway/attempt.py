@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from penstock.errors import BrokenAnswer, EngineFault, NotLoaded
+from penstock.errors import BrokenAnswer, EngineFault, NotLoaded, Refusal
 from penstock.gateway import answer
 from penstock.gateway.phase import Phase
 from penstock.gateway.upstream import Listener
@@ -73,7 +73,14 @@ class Attempt(Listener):
         """Write the request for this engine and send it; raises what cannot be said there."""
         request, way = self.request, self.way
         call = request.call
-        outgoing = way.pairing.request(call, way.to)
+        try:
+            outgoing = way.pairing.request(call, way.to)
+        except Refusal as error:
+            if not request.fallback:
+                raise
+            # The first target would have taken it: nothing is wrong with it but who stands in.
+            request.failed(answer.Misfit(error.message))
+            return
         if outgoing.dropped:
             request.dropped = self._named(outgoing.dropped)
         request.phase = _ASKED
@@ -248,6 +255,8 @@ class Attempt(Listener):
         backend = way.backend
         message = refusal.message_of(refused.body)
         fault = answer.fault_of(refused.status, message, backend.name, refused.retry_after)
+        if fault is None and request.fallback:
+            fault = answer.misfit(message, refused.status)
         if fault is None:
             backend.breaker.succeeded()
             body = refusal.translated(request.call.face, backend.wire, refused.status, refused.body)
