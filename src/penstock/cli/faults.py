@@ -21,7 +21,7 @@ from penstock.errors import ConfigError, PenstockError
 from penstock.faults.catalogue import built, collect
 from penstock.faults.gateways import Gateway
 from penstock.faults.run import Result, RowResult, State, by_row, run
-from penstock.faults.scenario import Failed, Scenario
+from penstock.faults.scenario import Failed, Need, Scenario
 from penstock.faults.site import MODEL, engines
 from penstock.faults.stand import Stand
 
@@ -47,7 +47,7 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[RowResult, ...]
 
 
-def faults(
+def faults(  # noqa: PLR0913 - one parameter an option
     *,
     against: Annotated[str, typer.Option(help="URL of a gateway that runs already.", metavar="URL")] = "",
     launch: Annotated[
@@ -56,6 +56,9 @@ def faults(
             help="Command that starts one; {a} {b} {host} {port} {dir} stand for addresses and a folder.", metavar="CMD"
         ),
     ] = "",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Start the command once for all scenarios, not anew for each.")
+    ] = False,
     row: Annotated[list[int] | None, typer.Option(help="Only this row; may be given again.", metavar="N")] = None,
     only: Annotated[str, typer.Option(help="Only scenarios whose name holds this.", metavar="TEXT")] = "",
     ports: Annotated[str, typer.Option(help="Where the two upstreams listen, with --against.", metavar="A,B")] = "",
@@ -70,6 +73,8 @@ def faults(
     Without an option the gateway is Penstock itself. What cannot be asked of another gateway is told as not applicable, what is not
     built yet as not built; neither counts as passed. Exit code 1 if a scenario failed.
     """
+    if keep and not launch:
+        raise ConfigError("--keep is of use with --launch alone.", hint="Leave it out.")
     stand = Stand(launch=launch, against=against, ports=_ports(ports) if against or ports else (0, 0))
     if launch and against:
         raise ConfigError("--launch and --against exclude each other.", hint="Give one of them.")
@@ -84,7 +89,7 @@ def faults(
     failed = False
     for number in range(1, rounds + 1):
         begin = time.monotonic()
-        results = asyncio.run(_run(chosen, stand, jobs or _jobs(stand)))
+        results = asyncio.run(_run(chosen, stand, jobs or _jobs(stand), keep=keep))
         matrix = _matrix(results, found, stand, rows=frozenset(row or ()), seconds=time.monotonic() - begin)
         failed = matrix.failed > 0
         _tell(matrix, as_json=as_json, brief=rounds > 1 and not failed, number=number if rounds > 1 else 0)
@@ -115,12 +120,21 @@ def _tell_addresses(stand: Stand) -> None:
     note("limits as in docs/howto/faults.md. Both listen while a scenario runs and while it is waited for.")
 
 
-async def _run(chosen: Sequence[Scenario], stand: Stand, jobs: int) -> tuple[Result, ...]:
+async def _run(chosen: Sequence[Scenario], stand: Stand, jobs: int, *, keep: bool) -> tuple[Result, ...]:
     if stand.against:
         with step(f"waiting until {stand.against} answers"):
             await _configured(stand)
     with _shown(len(chosen)) as (began, ended):
-        return await run(chosen, stand, jobs=jobs, began=began, ended=ended)
+        if not keep:
+            return await run(chosen, stand, jobs=jobs, began=began, ended=ended)
+        apart = tuple(one for one in chosen if one.needs & {Need.PROCESS, Need.PENSTOCK})
+        results = await run(apart, stand, jobs=1, began=began, ended=ended)
+        rest = tuple(one for one in chosen if one not in apart)
+        try:
+            async with stand.kept() as shared:
+                return (*results, *await run(rest, shared, jobs=1, began=began, ended=ended))
+        except Failed as failure:
+            raise PenstockError(f"Starting the gateway: {failure}", hint="Does the command run by itself?") from None
 
 
 async def _configured(stand: Stand) -> None:

@@ -20,8 +20,8 @@ import yaml
 from penstock.faults.scenario import Failed, NotHere
 from penstock.faults.seen import Asking, request
 
-START = 60.0
-"""Seconds a gateway has to serve after its start; some import for half a minute."""
+START = 180.0
+"""Seconds a gateway has to serve after its start; some import for a minute."""
 STOP = 15.0
 """Seconds it has to end after SIGTERM."""
 _LOOK = 0.05

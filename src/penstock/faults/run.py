@@ -99,9 +99,10 @@ async def one(scenario: Scenario, stand: Stand, missing: str = "") -> Result:
     if missing:
         return result(State.NOT_APPLICABLE, f"needs {missing}")
     try:
-        async with asyncio.timeout(scenario.limit), stand.site(scenario) as site:
+        async with stand.site(scenario) as site:
             site.notes = notes
-            await scenario.run(site)
+            async with asyncio.timeout(scenario.limit):
+                await scenario.run(site)
     except NotHere as reason:
         return result(State.NOT_APPLICABLE, str(reason))
     except Failed as failure:

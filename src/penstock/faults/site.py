@@ -220,10 +220,21 @@ class Site:
 @asynccontextmanager
 async def running(gateway: Launched) -> AsyncIterator[Launched]:
     """Start it, wait until it serves, and end it."""
-    await gateway.start()
     try:
+        await gateway.start()
         await gateway.ready(MODEL)
+    except BaseException:
+        await gateway.kill()
+        raise
+    async with ending(gateway):
         yield gateway
+
+
+@asynccontextmanager
+async def ending(gateway: Launched) -> AsyncIterator[None]:
+    """End a gateway that runs: cleanly after what went well, at once after what did not."""
+    try:
+        yield
     except BaseException:
         await gateway.kill()
         raise

@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.faults.engine import Engine
 from penstock.faults.gateways import Gateway, Launched, Penstock, free_port, launched
-from penstock.faults.scenario import Need, Scenario
+from penstock.faults.scenario import Failed, Need, Scenario
 from penstock.faults.script import HEALTHY
-from penstock.faults.site import MODEL, Site, configuration, engines, folder, running
+from penstock.faults.site import MODEL, Site, configuration, ending, engines, folder
 
 SETTLED = 45.0
 """Seconds a gateway that runs on has to answer again after a scenario: longer than breakers rest."""
+
+_TURNS = 3
+_STARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,15 @@ class Stand:
         return bool(self.against)
 
     @asynccontextmanager
+    async def kept(self) -> AsyncIterator[Stand]:
+        """The command started once: a stand whose scenarios all meet that process."""
+        ports = (free_port(), free_port())
+        async with folder() as place, AsyncExitStack() as life:
+            async with engines(ports) as (a, b):
+                process = await life.enter_async_context(self._running(a, b, place))
+            yield Stand(against=process.url, ports=ports)
+
+    @asynccontextmanager
     async def site(self, scenario: Scenario) -> AsyncIterator[Site]:
         """Engines and a gateway for one scenario."""
         async with folder() as place, engines(self.ports) as (a, b):
@@ -62,8 +75,24 @@ class Stand:
                 await gateway.ready(MODEL, SETTLED)
                 yield await _settled(a, b, gateway, place)
                 return
-            async with running(self._launched(a, b, place)) as process:
+            async with self._running(a, b, place) as process:
                 yield await _settled(a, b, process, place)
+
+    @asynccontextmanager
+    async def _running(self, a: Engine, b: Engine, place: Path) -> AsyncIterator[Launched]:
+        """A start of another gateway is no scenario: one that fails, over a port that somebody took, is tried again."""
+        for left in range(_STARTS if self.launch else 1, 0, -1):
+            process = self._launched(a, b, place)
+            try:
+                await process.start()
+                await process.ready(MODEL)
+                break
+            except Failed:
+                await process.kill()
+                if left == 1:
+                    raise
+        async with ending(process):
+            yield process
 
     def _launched(self, a: Engine, b: Engine, place: Path) -> Launched:
         if not self.launch:
@@ -75,6 +104,8 @@ class Stand:
 async def _settled(a: Engine, b: Engine, gateway: Gateway, place: Path) -> Site:
     """With empty journals: what it took to come up is no part of the scenario."""
     site = Site(a, b, gateway, place)
+    if not gateway.ours:
+        await _aligned(site)
     for engine in (a, b):
         await engine.until(lambda engine=engine: not engine.running, "an idle engine")  # type: ignore[misc]
         engine.requests.clear()
@@ -84,6 +115,23 @@ async def _settled(a: Engine, b: Engine, gateway: Gateway, place: Path) -> Site:
         engine.script = HEALTHY
     await site.settle()
     return site
+
+
+async def _aligned(site: Site) -> None:
+    """Until A answers, and then until the next turn is A's again: or the fault would not be met.
+
+    A gateway that ran before may still avoid A; one that knows no order of upstreams takes turns.
+    """
+    until = time.monotonic() + SETTLED
+    while not site.a.answered and time.monotonic() < until:
+        await site.ask(stream=False)
+    if not site.a.answered:
+        site.notes.append(f"A was not asked for {SETTLED:g} s after the scenario before")
+    for _ in range(_TURNS):
+        before = site.b.answered
+        await site.ask(stream=False)
+        if site.b.answered > before:
+            return
 
 
 def namespaces() -> bool:
