@@ -41,10 +41,17 @@ async def test_vllm_tells_models_routes_version_and_load(old: bool) -> None:  # 
             "m": (8192, None),
             "lora": (4096, "m"),
         }
-        assert seen.load == Load(running=3.0, waiting=2.0, kv_use=0.5, asleep=False)
+        assert seen.load == Load(running=3.0, waiting=2.0, kv_use=0.5, asleep=False, read=0.0)
         assert seen.routes is not None
         assert "/v1/chat/completions" in seen.routes
         assert seen.version
+
+
+def test_the_room_of_a_cache_and_what_was_read_since_it_began() -> None:
+    info = b'vllm:cache_config_info{block_size="16",engine="%d",kv_cache_size_tokens="%b",num_gpu_blocks="9"} 1.0\n'
+    told = info % (0, b"131072") + info % (1, b"100000") + b'vllm:prompt_tokens_total{engine="0"} 5.0\n'
+    assert probe.vllm_load(told) == Load(room=100_000, read=5.0)
+    assert probe.vllm_load(info % (0, b"None")) == Load()
 
 
 async def test_what_does_not_change_is_asked_once() -> None:
