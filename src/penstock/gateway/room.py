@@ -13,6 +13,7 @@ import os
 import resource
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ log = structlog.stdlib.get_logger("penstock.room")
 
 SPARED = 16
 """Descriptors that no connection gets: the log, the state, the admin socket, names to look up."""
+TURNED = 6
+"""Clients that are turned away at the same time; one more takes the place of the one that has been silent for longest."""
 QUIET = 10.0
 """Seconds between two lines of the log about the same thing."""
 _HEAD = 16 * 1024
@@ -76,6 +79,7 @@ class Room:
     def __init__(self, count: Callable[[str], None]) -> None:
         self._count = count
         self._said: dict[str, float] = {}
+        self._turned: deque[TurnedAway] = deque()
         self.full = False
         """A client was turned away since this was asked last."""
         self.look()
@@ -103,13 +107,13 @@ class Room:
             log.error("out of %s", what, limit=self.limit, hint=_HINTS[what])
 
     def turn_away(self, transport: asyncio.Transport, line: Line) -> None:
-        """Answer 503 where a descriptor can be spared for as long as that takes, else end it."""
+        """Answer 503 as soon as it has said what it wants."""
         self.missing("descriptors")
-        if transport.get_extra_info("socket").fileno() >= self.limit - SPARED // 2:
-            transport.abort()
-            return
         turned = TurnedAway(transport, line)
         transport.set_protocol(turned)
+        self._turned.append(turned)
+        if len(self._turned) > TURNED:
+            self._turned.popleft().end()
 
 
 _HINTS = {
@@ -155,6 +159,10 @@ class TurnedAway(asyncio.Protocol):
         if self._transport.can_write_eof():
             # Closing with unread bytes would reset the connection, and take the answer away from the client.
             self._transport.write_eof()
+
+    def end(self) -> None:
+        """Others want to be told as well."""
+        self._transport.abort()
 
     def eof_received(self) -> bool:
         """The client has read it, or left."""

@@ -75,7 +75,7 @@ async def orphans(site: Site) -> None:
     changes = {"workers": 2, "listen": [f"127.0.0.1:{free_port()}"]}
     async with site.penstock(changes) as one:
         one.own.checked = False
-        workers = _children(one.process.pid)
+        workers = children(one.process.pid)
         if len(workers) != 2:
             raise Failed(f"two workers were expected, seen {workers}")
         one.process.signal(signal.SIGKILL)
@@ -110,7 +110,8 @@ def _whole(site: Site) -> None:
         raise Failed(f"a state that is whole was expected, SQLite says: {verdict}")
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """The processes that it started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
 
