@@ -61,6 +61,12 @@ class Backend(Noun, frozen=True, kw_only=True):
         ),
     ] = ""
     probe: Annotated[Seconds, Meta(description="Time between two health probes.")] = 2.0
+    resolve: Annotated[
+        Literal["any", "each"],
+        Meta(
+            description="`each`: every address of the URL's host is a replica of its own, as behind a headless service."
+        ),
+    ] = "any"
 
 
 class Target(Noun, frozen=True, kw_only=True):
@@ -102,8 +108,12 @@ class Alias(Noun, frozen=True, kw_only=True):
         ),
     ] = "error"
     slots: Annotated[Count, Meta(description="Requests at the same time; 0 sets no limit of its own.")] = 0
+    connect: Annotated[Seconds | None, Meta(description="Instead of limits.connect, for this alias.")] = None
     first_token: Annotated[Seconds | None, Meta(description="Instead of limits.first_token, for this alias.")] = None
     whole: Annotated[Seconds | None, Meta(description="Instead of limits.whole, for this alias.")] = None
+    between_tokens: Annotated[Seconds | None, Meta(description="Instead of limits.between_tokens, for this alias.")] = (
+        None
+    )
     total: Annotated[Seconds | None, Meta(description="Instead of limits.total, for this alias.")] = None
     shadow: Shadow | None = None
 
@@ -122,6 +132,12 @@ class Limits(Noun, frozen=True, kw_only=True):
     ] = None
     total: Annotated[Seconds, Meta(description="For one request, from first to last.")] = 600.0
     attempts: Annotated[AtLeastOne, Meta(description="Backends tried for one request.")] = 3
+    retries: Annotated[
+        Share, Meta(description="Further attempts after engines' errors, as a share of an alias' requests.")
+    ] = 0.2
+    retries_reserve: Annotated[
+        Count, Meta(description="Further attempts beyond that share; a tenth of them comes back every second.")
+    ] = 100
     queue: Annotated[Count, Meta(description="Requests that may wait for a slot; more are refused with 503.")] = 200
     queue_wait: Annotated[Seconds, Meta(description="How long one of them waits before it is refused.")] = 30.0
     body: Annotated[Bytes, Meta(description="Largest request body.")] = 32 * 2**20
@@ -216,6 +232,10 @@ class Config(Noun, frozen=True, kw_only=True):
     admin: Annotated[str, Meta(min_length=1, description="Path of the admin socket, readable by its owner alone.")] = (
         "state/admin.sock"
     )
+    fleet: Annotated[
+        str,
+        Meta(min_length=1, description="Path of the file that gives backends their replicas; watched while we run."),
+    ] = "state/fleet.yaml"
     tls: Tls | None = None
     cors: Annotated[
         tuple[str, ...], Meta(description="Origins whose pages may call us, `https://host`, or `*`. Closed by default.")

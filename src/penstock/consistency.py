@@ -79,12 +79,20 @@ def backends_are_whole(config: Config) -> Iterator[Mistake]:
     for name, backend in config.backends.items():
         where = ("backends", name)
         if backend.kind is Kind.EMBEDDED:
+            if backend.resolve != "any":
+                yield Mistake((*where, "resolve"), "does not go with kind embedded: it has no URL")
             for key in ("url", "key_env"):
                 if getattr(backend, key):
                     yield Mistake((*where, key), "does not go with kind embedded: Penstock starts that engine itself")
             continue
         if not backend.url:
             yield Mistake(where, f"lacks the key 'url', which kind {backend.kind} needs")
+        if backend.resolve == "each" and backend.url.startswith("https:"):
+            yield Mistake(
+                (*where, "resolve"), "'each' asks addresses, and a certificate names a host; use http, or 'any'"
+            )
+        if backend.resolve == "each" and not any(letter.isalpha() for letter in url_address(backend.url).host):
+            yield Mistake((*where, "resolve"), f"'each' needs a host name, and {backend.url} has an address")
         if backend.model:
             yield Mistake(
                 (*where, "model"), f"does not go with kind {backend.kind}: name the model in an alias' target"

@@ -6,6 +6,8 @@ journals; what breaks more than that starts a gateway of its own with the `gatew
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
 from tests.fakes.gateway import Gateway, Gateways
 from tests.fakes.openai import openai_engine
 from tests.fakes.raw import Answer, once
@@ -70,9 +73,23 @@ class Site:
         engines = (self.first, self.second, self.strict, self.ollama)
         return any(one.script is not HEALTHY or one.next or one.gates or one.aborts for one in engines)
 
+    async def _renew(self) -> None:
+        """Other backends in the gateway's eyes: what it learnt of these, and how long they asked to be left alone, is gone."""
+        written = yaml.safe_load(self.gateway.config.read_text())
+        for one in written["backends"].values():
+            one["probe"] = "101ms" if one["probe"] == "100ms" else "100ms"
+        self.gateway.config.write_text(yaml.safe_dump(written, sort_keys=False))
+        reloaded = self.gateway.log.count("configuration reloaded")
+        self.gateway.process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(10):
+            while self.gateway.log.count("configuration reloaded") == reloaded:  # noqa: ASYNC110 - another process writes it
+                await asyncio.sleep(0.01)
+
     async def heal(self) -> None:
         """Healthy engines, empty journals, closed breakers."""
         harmed = self.harmed
+        if harmed:
+            await self._renew()
         for engine in (self.first, self.second, self.strict):
             engine.script = HEALTHY
             engine.next.clear()

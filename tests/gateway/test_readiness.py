@@ -7,6 +7,7 @@ from tests.fakes.raw import once
 from tests.gateway.fleets import Still, config, ollama, vllm
 
 from penstock.config import Config, Fallback
+from penstock.errors import Unreachable
 from penstock.faults.ollama import OllamaDouble
 from penstock.gateway import readiness
 from penstock.gateway.breaker import TRIP
@@ -35,7 +36,7 @@ async def test_degraded_while_only_a_fallback_can() -> None:
     assert word(fleet) is Readiness.DEGRADED
     fleet.up("gpu", "m")
     for _ in range(TRIP):
-        fleet.backends["gpu"].failed(1e12)
+        fleet.backends["gpu"].failed(Unreachable("gone"), 1e12)
     assert word(fleet) is Readiness.DEGRADED
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.gateway.fleets import Still, config, ollama, vllm
 
 from penstock.config import Config
+from penstock.errors import Unreachable
 from penstock.faults.engine import Engine
 from penstock.gateway.breaker import TRIP
 from penstock.gateway.fleet import State
@@ -79,12 +80,14 @@ async def test_a_resting_backend_is_last_until_its_trial_is_due(site: Site) -> N
     gpu = site.fleet.backends["gpu-0"]
     now = time.monotonic()
     for _ in range(TRIP):
-        gpu.failed(now)
+        gpu.failed(Unreachable("gone"), now)
     assert site.names() == ["gpu-1", "spare", "gpu-0"]
     plan = site.ways()
     assert plan.fresh(now)
     assert not plan.fresh(gpu.breaker.until)
-    gpu.succeeded("big")
+    trial = gpu.take(gpu.breaker.until)
+    gpu.succeeded("big", trial)
+    gpu.give(trial)
     assert not plan.fresh(now)
     assert site.names()[0] == "gpu-0"
 

@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 
 from penstock.errors import ConfigError
 from penstock.gateway import readiness
+from penstock.gateway.admin_replicas import Replicas
 from penstock.gateway.admin_switches import PeerAware, Switches
 from penstock.gateway.line import Line
 from penstock.gateway.reload import Reloads
@@ -29,11 +30,20 @@ from penstock.gateway.switchboard import Switchboard
 class Admin:
     """The socket and its routes."""
 
-    def __init__(self, path: str, line: Line, board: Switchboard, reloads: Reloads, stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        path: str,
+        line: Line,
+        board: Switchboard,
+        reloads: Reloads,
+        replicas: Replicas,
+        stop: Callable[[], None],
+    ) -> None:
         self._path = Path(path)
         self._line = line
         self._board = board
         self._reloads = reloads
+        self._replicas = replicas
         self._stop = stop
         self._server: asyncio.AbstractServer | None = None
         self._inode = 0
@@ -47,6 +57,7 @@ class Admin:
                 Route("/status", self._status, methods=["GET"]),
                 Route("/stop", self._stopped, methods=["POST"]),
                 *self._reloads.routes(),
+                *self._replicas.routes(),
                 *Switches(self._board).routes(),
             ]
         )

@@ -65,31 +65,31 @@ class Switches:
     def routes(self) -> list[Route]:
         """All of them."""
         return [
-            Route("/switches", _told(self._status), methods=["GET"]),
-            Route("/switches/again", _told(self._again), methods=["POST"]),
-            Route("/switches/hold", _told(self._hold), methods=["POST"]),
-            Route("/switches/ended", _told(self._ended), methods=["POST"]),
-            Route("/canary/start", _told(self._start), methods=["POST"]),
-            Route("/canary/stop", _told(self._stop), methods=["POST"]),
-            Route("/canary/promote", _told(self._promote), methods=["POST"]),
-            Route("/rollback", _told(self._rollback), methods=["POST"]),
+            Route("/switches", told(self._status), methods=["GET"]),
+            Route("/switches/again", told(self._again), methods=["POST"]),
+            Route("/switches/hold", told(self._hold), methods=["POST"]),
+            Route("/switches/ended", told(self._ended), methods=["POST"]),
+            Route("/canary/start", told(self._start), methods=["POST"]),
+            Route("/canary/stop", told(self._stop), methods=["POST"]),
+            Route("/canary/promote", told(self._promote), methods=["POST"]),
+            Route("/rollback", told(self._rollback), methods=["POST"]),
         ]
 
     async def _start(self, request: Request) -> Response:
-        order = await _asked(request, Start)
+        order = await asked(request, Start)
         return self._switched(await self._board.start(order, request.state.who))
 
     async def _stop(self, request: Request) -> Response:
-        asked = await _asked(request, _Named)
-        return self._switched(await self._board.stop(asked.alias, request.state.who, asked.reason))
+        order = await asked(request, _Named)
+        return self._switched(await self._board.stop(order.alias, request.state.who, order.reason))
 
     async def _promote(self, request: Request) -> Response:
-        asked = await _asked(request, _Named)
-        return self._switched(await self._board.promote(asked.alias, request.state.who))
+        order = await asked(request, _Named)
+        return self._switched(await self._board.promote(order.alias, request.state.who))
 
     async def _rollback(self, request: Request) -> Response:
-        asked = await _asked(request, _Named)
-        return self._switched(await self._board.rollback(asked.alias, request.state.who))
+        order = await asked(request, _Named)
+        return self._switched(await self._board.rollback(order.alias, request.state.who))
 
     async def _again(self, request: Request) -> Response:
         del request
@@ -97,7 +97,7 @@ class Switches:
         return JSONResponse({"switched": [name for name, one in self._board.switches.items() if not one.plain]})
 
     async def _hold(self, request: Request) -> Response:
-        self._board.hold(await _asked(request, Switch))
+        self._board.hold(await asked(request, Switch))
         return JSONResponse({})
 
     async def _ended(self, request: Request) -> Response:
@@ -133,28 +133,31 @@ class Switches:
             problem = unusable(config, override) if known else "the alias is not configured"
             view["override"] = {"to": spelled(override), "problem": problem}
         if canary is not None:
-            told = {"to": spelled(canary.target), "percent": canary.percent, **msgspec.to_builtins(canary)}
+            shown = {"to": spelled(canary.target), "percent": canary.percent, **msgspec.to_builtins(canary)}
             if self._board.watch is not None:
-                told["progress"] = msgspec.to_builtins(self._board.watch.progress(canary))
-            view["canary"] = told
+                shown["progress"] = msgspec.to_builtins(self._board.watch.progress(canary))
+            view["canary"] = shown
         return view
 
 
-def _told(handler: Handler) -> Handler:
+def told(handler: Handler) -> Handler:
+    """The same, with errors told as JSON."""
+
     async def tell(request: Request) -> Response:
         try:
             return await handler(request)
         except PenstockError as error:
-            told = {"error": error.message, "hint": error.hint, "code": error.code}
-            return JSONResponse(told, status_code=409 if error.status >= 500 else error.status)
+            body = {"error": error.message, "hint": error.hint, "code": error.code}
+            return JSONResponse(body, status_code=409 if error.status >= 500 else error.status)
 
     return tell
 
 
-Order = TypeVar("Order", Start, _Named, Switch)
+Order = TypeVar("Order", bound=msgspec.Struct)
 
 
-async def _asked(request: Request, kind: type[Order]) -> Order:
+async def asked(request: Request, kind: type[Order]) -> Order:
+    """The order in a request's body; `BadRequest` for what is none."""
     body = await request.body()
     if len(body) > _BODY:
         raise BadRequest(f"Reading the order: it has more than {_BODY} bytes.")

@@ -93,6 +93,14 @@ class Attempt(Listener):
         if request.known is not None and request.known.alias.shadow is not None and request.attempts == 1:
             request.copy = request.line.shadows.see(request)
 
+    def patience(self) -> float | None:
+        """The connect limit of its alias."""
+        return self.request.known.connect if self.request.known is not None else None
+
+    def wants(self) -> str:
+        """The model that must still be there."""
+        return self.way.model
+
     def pause(self) -> None:
         """The client reads more slowly than the engine writes."""
         if self.exchange is not None:
@@ -191,7 +199,7 @@ class Attempt(Listener):
         way = self.way
         backend = way.backend
         if not backend.breaker.calm or backend.cannot_load:
-            backend.succeeded(way.model)
+            backend.succeeded(way.model, self.trial)
         self.request.succeeded(reader, rest)
 
     def lost(self, fault: EngineFault) -> None:
@@ -207,6 +215,9 @@ class Attempt(Listener):
     def begin(self, reader: Reader) -> None:
         """There is content: from here on it is this engine's answer."""
         self.begun = True
+        if self.trial:
+            # It speaks again: nobody need wait for the end of a long answer to learn that.
+            self.way.backend.succeeded(self.way.model, self.trial)
         held, self._held = self._held, ()
         self.request.begin(reader, b"".join(held))
 
@@ -258,7 +269,8 @@ class Attempt(Listener):
         if fault is None and request.fallback:
             fault = answer.misfit(message, refused.status)
         if fault is None:
-            backend.breaker.succeeded()
+            if not backend.breaker.calm:
+                backend.succeeded("", self.trial)
             body = refusal.translated(request.call.face, backend.wire, refused.status, refused.body)
             request.passed(refused.status, body)
             return

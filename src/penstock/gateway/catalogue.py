@@ -72,7 +72,7 @@ def _names(line: Line, caller: Caller) -> Iterator[tuple[str, str]]:
 
 def _best(line: Line, alias: Alias) -> tuple[Backend, str, Model | None]:
     """The backend whose facts describe the alias: the first that is ready, else the first."""
-    pairs = [(line.fleet.backends[name], target.model) for target in alias.targets for name in target.backends]
+    pairs = [(one, target.model) for target in alias.targets for one in line.fleet.of(target.backends)]
     backend, model = next(((one, model) for one, model in pairs if one.model(model) is not None), pairs[0])
     return backend, model, backend.model(model)
 

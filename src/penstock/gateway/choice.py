@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from penstock.errors import NotLoaded, PenstockError
 from penstock.gateway import prefix, route
 from penstock.gateway.prefix import Trip
 from penstock.gateway.split import Split
@@ -24,7 +25,7 @@ def ways(request: Request, known: Plan) -> Sequence[Way]:
     session = header.decode("latin-1") if header else call.session
     if isinstance(known, Split):
         service = request.headers.get(b"x-penstock-service", b"").decode("latin-1")
-        known = request.known = known.plan(call, request.caller, session, service, made_by)
+        known = request.known = known.plan(call, request.caller, session, service, line.fleet.standing_for(made_by))
     found = known.simple
     if not found:
         asked = None
@@ -35,8 +36,25 @@ def ways(request: Request, known: Plan) -> Sequence[Way]:
     if made_by is not None:
         found = [way for way in found if way.backend.name == made_by] or found
     if not found:
+        if known.lost:
+            raise NotLoaded(
+                f"No backend of the model {known.name!r} serves it any more.",
+                hint=f"{', '.join(known.lost)} served it once and now serves other models.",
+            )
         raise line.unsupported(request.route, known.name)
     return found
+
+
+def still(request: Request, ahead: Sequence[Way], now: float) -> Sequence[Way]:
+    """The ways that are left, found anew where one of them leads to a backend that was taken out meanwhile."""
+    if request.known is None or not any(way.backend.retired for way in ahead):
+        return ahead
+    request.known = request.line.served(request.route, request.call, request.caller, now)
+    tried = {name for name, _ in request.failures}
+    try:
+        return [way for way in ways(request, request.known) if way.backend.name not in tried]
+    except PenstockError:
+        return ()
 
 
 def free(ahead: Sequence[Way], now: float) -> tuple[int | None, bool]:
@@ -46,7 +64,7 @@ def free(ahead: Sequence[Way], now: float) -> tuple[int | None, bool]:
         if rank is not None and way.rank != rank:
             break
         backend = way.backend
-        if not (backend.breaker.calm or backend.breaker.admits(now)):
+        if backend.retired or not (backend.breaker.calm or backend.breaker.admits(now)):
             continue
         rank = way.rank
         if backend.busy < backend.slots:

@@ -38,6 +38,12 @@ class Connection(asyncio.Protocol):
         # One parser for the life of the connection: a connection is only kept after an answer that it parsed whole.
         self._parser = httptools.HttpResponseParser(self)
 
+    @property
+    def peer(self) -> str:
+        """The address at its other end; empty once that is not known any more."""
+        name = self._transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) else ""
+
     def usable(self) -> bool:
         """Whether it may carry another request."""
         return not self._transport.is_closing()
@@ -122,7 +128,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever was waiting."""
-        self._origin.forget(self)
+        self._origin.lost(self)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             why = (exc.strerror if isinstance(exc, OSError) else None) or "the connection closed"

@@ -10,15 +10,18 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from itertools import islice
 from pathlib import PurePath
 
 import msgspec
 import structlog
 
 from penstock import config
-from penstock.errors import EngineFault
+from penstock.errors import EngineFault, Exhausted, RateLimited
+from penstock.gateway import answer, replicas
+from penstock.gateway.assure import Assurance
 from penstock.gateway.breaker import Breaker
 from penstock.gateway.breaker import State as BreakerState
 from penstock.gateway.child import Child, embedded
@@ -32,6 +35,7 @@ from penstock.types import Kind
 log = structlog.stdlib.get_logger("penstock.fleet")
 
 PROBE_TIMEOUT = 2.0
+MOST_LOST = 1000
 FIRST_LOOK = 3.0
 """Seconds a start waits for the first look at every backend; later ones become ready while we serve."""
 EMBEDDED_PATHS = frozenset(
@@ -67,6 +71,10 @@ class Backend:
         self.state = State.STARTING
         self.reason = "not probed yet"
         self.sighting = Sighting({})
+        self.retired = False
+        """Taken out of the fleet: it ends what it has begun and takes nothing new."""
+        self._lost: frozenset[str] = frozenset()
+        """Models that it served once and serves no more."""
         self.cannot_load: dict[str, str] = {}
         self.refuses_rest: set[str] = set()
         """Models of which it goes on with no begun answer; it is not asked twice."""
@@ -75,6 +83,8 @@ class Backend:
             None if settings.kind is Kind.EMBEDDED else Origin(settings.url, connect_timeout=connect)
         )
         self.key_header = _key_header(settings.key_env)
+        if self.origin is not None:
+            self.origin.assure = Assurance(self, self.origin)
         self._child: Child | None = None
         self._embedder: Backend | None = None
         self._waiting: list[Callable[[], None]] = []
@@ -98,18 +108,21 @@ class Backend:
         if not self.busy and self._idle is not None:
             self._idle.set()
 
-    def succeeded(self, model: str) -> None:
-        """A request was answered."""
-        if not self.breaker.calm:
-            self.breaker.succeeded()
+    def succeeded(self, model: str, trial: int) -> None:
+        """A request was answered; `trial` is what it was given with its slot."""
+        if not self.breaker.calm and self.breaker.succeeded(time.monotonic(), trial):
             self._changed()
         if self.cannot_load:
             self.cannot_load.pop(model, None)
 
-    def failed(self, now: float) -> None:
-        """A request was not, by its own fault."""
-        self.breaker.failed(now)
-        self._changed()
+    def failed(self, fault: EngineFault, now: float) -> None:
+        """A request was not, and this is what it did or said; a busy engine or a missing model is not a broken one."""
+        opened = answer.counts_against(fault) and self.breaker.failed(now)
+        limited = isinstance(fault, RateLimited)
+        if limited or fault.retry_after is not None:
+            opened = self.breaker.told_to_wait(now, fault.retry_after, limited=limited) or opened
+        if opened:
+            self._changed()
 
     async def idle(self) -> None:
         """Until it carries nothing of ours; for one that takes nothing more."""
@@ -131,6 +144,12 @@ class Backend:
         if found is None and self.kind is Kind.EMBEDDED and models:
             found = next(iter(models.values()))
         return found
+
+    def gone(self, name: str) -> bool:
+        """Whether it served this model once and does not any more: it is not to be asked for it, whatever it would answer."""
+        if not self._lost or self.model(name) is not None:
+            return False
+        return name in self._lost or (self.kind is Kind.OLLAMA and tagged(name) in {tagged(one) for one in self._lost})
 
     def serves(self, path: str) -> bool:
         """Whether it has this route; a backend that does not list its routes is believed to."""
@@ -186,6 +205,11 @@ class Backend:
         if self.origin is not None:
             self.origin.close()
 
+    def retire(self) -> None:
+        """It was taken out: requests that still have it on their list go elsewhere."""
+        self.retired = True
+        self.slots = 0
+
     def suspect(self, name: str) -> None:
         """A request found that this model is not there: believe it of this one until the next probe says otherwise."""
         lost = self.model(name)
@@ -214,19 +238,47 @@ class Backend:
         origin = self.origin
         if origin is None:
             return
+        doubts = origin.doubts
         try:
             seen = await PROBES[self.kind](origin, self.key_header, PROBE_TIMEOUT, self.sighting)
-        except EngineFault as fault:
-            self.sighting = Sighting(self.sighting.models)
-            self._become(State.DOWN, fault.message, fault.where)
+        except Exhausted:
+            # Nothing was asked, so nothing more is known of it than before.
             return
+        except EngineFault as fault:
+            self.unseen(fault)
+            return
+        origin.assured(doubts)
+        self._saw(seen)
+
+    def glanced(self, seen: Sighting) -> None:
+        """A look at the models alone, before a request: what else is known stays, unless another process answers now."""
+        if seen.models == self.sighting.models:
+            seen = msgspec.structs.replace(self.sighting, models=seen.models)
+        else:
+            self.sent.forget()
+        self._saw(seen)
+
+    def unseen(self, fault: EngineFault) -> None:
+        """A look found nobody."""
+        self.sighting = Sighting(self.sighting.models)
+        self._become(State.DOWN, fault.message, fault.where)
+
+    def _saw(self, seen: Sighting) -> None:
         before, self.sighting = self.sighting, seen
         if seen.load.room:
             self.sent.has_room(seen.load.room)
         if (seen.load.read or 0.0) < (before.load.read or 0.0) and seen.load.read is not None:
             self.sent.forget()  # it began anew between two looks
         if (seen.models, seen.routes) != (before.models, before.routes):
+            gone = before.models.keys() - seen.models.keys()
+            if gone and seen.models:
+                log.warning("backend serves other models", backend=self.name, gone=sorted(gone)[:10])
+            self._lost = frozenset(islice((self._lost | gone) - seen.models.keys(), MOST_LOST))
             self._changed()
+        self._settled(seen)
+
+    def _settled(self, seen: Sighting) -> None:
+        """How it is, by what it serves."""
         for model in list(self.cannot_load):
             found = self.model(model)
             if found is not None and found.warm and self.kind is Kind.OLLAMA:
@@ -282,15 +334,20 @@ class Fleet:
     """All backends of one process."""
 
     def __init__(self, settings: config.Config) -> None:
-        self._settings = settings
+        self.settings = settings
         self.backends: dict[str, Backend] = {}
+        """Every engine by its name."""
+        self._members: dict[str, dict[str, config.Backend]] = {}
+        """The engines that each backend of the configuration stands for."""
+        self.lists: replicas.Lists = {}
+        self.found: replicas.Found = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self.generation = 0
         """Grows whenever something changed that an order of candidates rests on."""
 
     async def start(self) -> None:
         """Start every backend and take a first look, so that the first request finds a known fleet."""
-        self._start_new(self._settings)
+        self._arrange(self.settings)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_LOOK):
                 await asyncio.gather(*(backend.seen.wait() for backend in self.backends.values()))
@@ -307,25 +364,43 @@ class Fleet:
 
         Those that are gone answer what they have begun, within the total limit, and stop.
         """
-        connect_changed = settings.limits.connect != self._settings.limits.connect
-        gone = [
-            self.backends.pop(name)
-            for name, backend in list(self.backends.items())
-            if connect_changed or settings.backends.get(name) != backend.settings
-        ]
-        self._settings = settings
-        self._start_new(settings)
+        self._arrange(settings, anew=settings.limits.connect != self.settings.limits.connect)
+
+    def reshape(self, lists: replicas.Lists, found: replicas.Found) -> None:
+        """Take replicas as a file, orders and names give them now; who is no longer among them drains as in `adopt`."""
+        self.lists, self.found = lists, found
+        if replicas.expanded(self.settings, lists, found) != self._members:
+            self._arrange(self.settings)
+
+    def of(self, names: Iterable[str]) -> list[Backend]:
+        """The engines that these backends of the configuration stand for."""
+        members = [one for name in names for one in self._members.get(name, (name,))]
+        return [self.backends[one] for one in members if one in self.backends]
+
+    def standing_for(self, replica: str | None) -> str | None:
+        """The backend of the configuration that an engine stands for."""
+        return next((name for name, group in self._members.items() if replica in group), replica)
+
+    def _arrange(self, settings: config.Config, *, anew: bool = False) -> None:
+        """Start engines that are new, retire those that are gone or given otherwise; all of them, if `anew`."""
+        members = replicas.expanded(settings, self.lists, self.found)
+        wanted = {name: one for group in members.values() for name, one in group.items()}
+        stale = [name for name, one in self.backends.items() if anew or wanted.get(name) != one.settings]
+        kept = self.backends.keys() - set(stale)
+        # Made before anything changes: what cannot be made leaves all as it was.
+        connect = settings.limits.connect
+        fresh = [Backend(name, one, connect, self._change) for name, one in wanted.items() if name not in kept]
+        gone = [self.backends.pop(name) for name in stale]
+        self.settings, self._members = settings, members
+        for one in fresh:
+            self.backends[one.name] = one
+            one.start()
         self._change()
         for backend in gone:
+            backend.retire()
             retiring = asyncio.create_task(_retire(backend, settings.limits.total), name=f"retire {backend.name}")
             self._retiring.add(retiring)
             retiring.add_done_callback(self._retiring.discard)
-
-    def _start_new(self, settings: config.Config) -> None:
-        for name, one in settings.backends.items():
-            if name not in self.backends:
-                self.backends[name] = Backend(name, one, settings.limits.connect, self._change)
-                self.backends[name].start()
 
     def _change(self) -> None:
         self.generation += 1
@@ -340,6 +415,12 @@ class Fleet:
         return not one.sighting.models or one.model(model) is not None
 
     def load(self, backend: str) -> float:
+        """What it is taken to carry: its requests, and its failures of late, so that who fails at once does not look idle."""
+        carried = self.carried(backend)
+        breaker = self.backends[backend].breaker
+        return carried if breaker.calm else carried + breaker.blame(time.monotonic())
+
+    def carried(self, backend: str) -> float:
         """Requests it carries: the larger of our own count and the engine's, and what waits inside it."""
         one = self.backends[backend]
         gauges = one.sighting.load

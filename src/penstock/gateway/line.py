@@ -29,6 +29,7 @@ from penstock.gateway.fleet import Fleet, State
 from penstock.gateway.metrics import Gauges, Metrics, Snapshot
 from penstock.gateway.record import Records
 from penstock.gateway.request import Request
+from penstock.gateway.retries import Budgets
 from penstock.gateway.room import Room
 from penstock.gateway.shadow import Shadows, without_state
 from penstock.gateway.split import Plan, Sides, planned
@@ -80,6 +81,7 @@ class Line:
         self.draining = False
         """Shutting down: every answer closes its connection, so that clients open their next one elsewhere."""
         self.answers = Answers(records)
+        self.retries = Budgets(self.metrics.ended)
         self.started = time.time()
         self.began = time.monotonic()
         self.switches: Mapping[str, Switch] = {}
@@ -102,6 +104,7 @@ class Line:
         self.switch(self.switches, self.sides)
         self._origins = frozenset(config.cors)
         slots = {name: alias.slots for name, alias in config.aliases.items()}
+        self.retries.adopt(config.limits.retries, config.limits.retries_reserve)
         self.admission.reshape(slots, config.limits.queue)
         self.shadows.adopt(config)
 
@@ -211,6 +214,7 @@ class Line:
             "penstock_queue_depth": [((), float(self.admission.waiting))],
             "penstock_queue_tenant_depth": self.admission.depths(),
             "penstock_backend_up": [((one.name, one.kind.value), float(one.state is State.READY)) for one in backends],
+            "penstock_replicas": [((name,), float(len(self.fleet.of((name,))))) for name in self.config.backends],
             "penstock_breaker_state": [((one.name,), _BREAKER[one.breaker.state(now)]) for one in backends],
             "penstock_engine_requests_running": [((one.name,), one.load.running) for one in backends],
             "penstock_engine_requests_waiting": [((one.name,), one.load.waiting) for one in backends],

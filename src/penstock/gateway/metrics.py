@@ -42,6 +42,8 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "penstock_tokens": ("Tokens as the engines counted them.", ("alias", "backend", "direction")),
     "penstock_fallback": ("Answers that did not come from the first target.", ("from", "to", "reason")),
     "penstock_attempts_failed": ("Attempts on a backend that failed.", ("backend", "reason")),
+    "penstock_retries_denied": ("Attempts not made because the alias' retry budget was spent.", ("alias",)),
+    "penstock_fleet_file": ("Reads of a fleet file that had changed.", ("result",)),
     "penstock_refused": ("Requests refused before any backend was asked.", ("code",)),
     "penstock_streams_broken": ("Begun streams that ended in an explicit error.", ("alias", "backend", "reason")),
     "penstock_midstream": ("Begun streams whose engine failed, where the alias goes on.", ("alias", "how", "outcome")),
@@ -71,6 +73,7 @@ GAUGES: dict[str, tuple[str, Labels]] = {
     "penstock_queue_depth": ("Requests waiting for a slot.", ()),
     "penstock_queue_tenant_depth": ("Requests of a tenant that wait for a slot.", ("tenant",)),
     "penstock_backend_up": ("1 when the backend is up and serves its model.", ("backend", "kind")),
+    "penstock_replicas": ("Engines that a backend of the configuration stands for.", ("backend",)),
     "penstock_breaker_state": ("0 closed, 1 half open, 2 open.", ("backend",)),
     "penstock_canary_share_percent": ("Share of a running canary.", ("alias",)),
     "penstock_override": ("1 while a promoted target stands before those of the file.", ("alias",)),
@@ -143,6 +146,10 @@ class Metrics:
         if found is None:
             found = self._series[key] = Series(*key)
         return found
+
+    def ended(self, alias: str) -> int:
+        """Requests of an alias that are over."""
+        return sum(sum(one.statuses.values()) for one in self._series.values() if one.labels[0] == alias)
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         """Add to a counter that is not on the hot path."""

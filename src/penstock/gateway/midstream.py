@@ -246,7 +246,7 @@ class Resumed(Attempt):
         """Until the new engine speaks it has as long as for a first token."""
         if self._answered:
             return super().silent_since()
-        return self._since + self.request.first_token - self.request.line.limits.between_tokens
+        return self._since + self.request.first_token - self.request.between_tokens
 
     def answered(self, status: int, headers: dict[bytes, bytes]) -> None:
         """The engine's head."""

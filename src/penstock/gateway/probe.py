@@ -64,6 +64,14 @@ class Sighting(msgspec.Struct, frozen=True):
     version: str = ""
 
 
+METRICS_LIMIT = 1024 * 1024
+"""Bytes of a page of figures that are searched: a hundred times what a vLLM with a hundred adapters shows."""
+METRICS_TIMEOUT = 0.5
+"""Seconds for it: an engine whose figures hang is still asked what it serves, as often as ever."""
+_SANE = 1e15
+"""No engine counts further than this; what says so is garbled."""
+
+
 async def get(origin: Origin, path: str, headers: bytes, timeout: float) -> bytes:
     """The body of a 200 answer; an `EngineFault` says why there is none."""
     return await _asked(origin, "GET", path, headers, b"", timeout)
@@ -78,7 +86,12 @@ async def post(origin: Origin, path: str, headers: bytes, body: bytes, timeout: 
 async def _asked(origin: Origin, method: str, path: str, headers: bytes, body: bytes, timeout: float) -> bytes:
     listener = _Answer(asyncio.get_running_loop().create_future())
     head = f"{method} {origin.prefix}{path} HTTP/1.1\r\nhost: {origin.authority}\r\naccept: */*\r\n".encode()
-    exchange = origin.ask(head + headers + b"\r\n" + body, listener)
+    ask = origin.ask
+    if origin.doubted:
+        # Asked is whoever is new here, and no request may go out on this connection before the answer has been read.
+        head += b"connection: close\r\n"
+        ask = origin.ask_anew
+    exchange = ask(head + headers + b"\r\n" + body, listener)
     try:
         async with asyncio.timeout(timeout):
             return await listener.future
@@ -211,22 +224,38 @@ async def _vllm_sleeping(origin: Origin, headers: bytes, timeout: float) -> bool
     return bool(_decode(answer, _Sleeping, "/is_sleeping").is_sleeping)
 
 
-_AWAKE = re.compile(rb'^vllm:engine_sleep_state\{[^}]*sleep_state="awake"[^}]*\} ([01])', re.MULTILINE)
-_GAUGE = re.compile(rb"^vllm:([a-z_]+)(?:\{[^}]*\})? ([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)", re.MULTILINE)
+_AWAKE = re.compile(
+    rb'^vllm:engine_sleep_state\{[^}\n]{0,4096}sleep_state="awake"[^}\n]{0,4096}\} ([01])', re.MULTILINE
+)
+_WANTED = frozenset(
+    {
+        b"num_requests_running",
+        b"num_requests_waiting",
+        b"kv_cache_usage_perc",
+        b"gpu_cache_usage_perc",
+        b"prompt_tokens_total",
+    }
+)
+_GAUGE = re.compile(
+    rb"^vllm:([a-z_]{1,40})(?:\{[^}\n]{0,4096}\})? ([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)$", re.MULTILINE
+)
 
-_ROOM = re.compile(rb"^vllm:cache_config_info\{[^\n]*\bkv_cache_size_tokens=\"([0-9]{1,12})\"", re.MULTILINE)
+_ROOM = re.compile(rb"^vllm:cache_config_info\{[^\n]{0,8192}?\bkv_cache_size_tokens=\"([0-9]{1,12})\"", re.MULTILINE)
 
 
 async def _vllm_load(origin: Origin, headers: bytes, timeout: float) -> Load:
-    return vllm_load(await get(origin, "/metrics", headers, timeout))
+    page = await get(origin, "/metrics", headers, min(timeout, METRICS_TIMEOUT))
+    if len(page) > METRICS_LIMIT:
+        raise BrokenAnswer(f"its figures pass {METRICS_LIMIT} bytes")
+    return vllm_load(page)
 
 
 def vllm_load(metrics: bytes) -> Load:
     """Queue and cache gauges of either generation of vLLM's metric names, summed over its engines."""
     found: dict[bytes, list[float]] = {}
-    for name, value in _GAUGE.findall(metrics):
-        if name in _WANTED:
-            found.setdefault(name, []).append(float(value))
+    for name, text in _GAUGE.findall(metrics):
+        if name in _WANTED and (value := float(text)) <= _SANE:
+            found.setdefault(name, []).append(value)
     awake = _AWAKE.findall(metrics)
     use = found.get(b"kv_cache_usage_perc") or found.get(b"gpu_cache_usage_perc")
     return Load(
@@ -237,17 +266,6 @@ def vllm_load(metrics: bytes) -> Load:
         room=min(map(int, _ROOM.findall(metrics)), default=None),
         read=sum(found[b"prompt_tokens_total"]) if b"prompt_tokens_total" in found else None,
     )
-
-
-_WANTED = frozenset(
-    {
-        b"num_requests_running",
-        b"num_requests_waiting",
-        b"kv_cache_usage_perc",
-        b"gpu_cache_usage_perc",
-        b"prompt_tokens_total",
-    }
-)
 
 
 class _Details(msgspec.Struct):
@@ -297,6 +315,13 @@ async def _ollama(origin: Origin, headers: bytes, timeout: float, known: Sightin
     return Sighting(models, version=version)
 
 
+async def _ollama_tags(origin: Origin, headers: bytes, timeout: float, known: Sighting | None) -> Sighting:
+    """Which models there are, and of those that were there before what was known."""
+    tags = _decode(await get(origin, "/api/tags", headers, timeout), _Tags, "/api/tags")
+    before = known.models if known else {}
+    return Sighting({tag.name: before.get(tag.name) or Model(tag.name, digest=tag.digest) for tag in tags.models})
+
+
 async def _show(origin: Origin, tag: _Tag, headers: bytes, timeout: float) -> Model:
     question = msgspec.json.encode({"model": tag.name})
     answer = await _optional(post(origin, "/api/show", headers, question, timeout))
@@ -327,4 +352,8 @@ def _number(show: _Show, suffix: str) -> int | None:
 
 Probe = Callable[[Origin, bytes, float, Sighting | None], Awaitable[Sighting]]
 
+GLANCES: dict[Kind, Probe] = {
+    Kind.VLLM: _openai, Kind.OPENAI: _openai, Kind.EMBEDDED: _openai, Kind.OLLAMA: _ollama_tags,
+}  # fmt: skip
+"""One question alone: which models are there?"""
 PROBES: dict[Kind, Probe] = {Kind.VLLM: _vllm, Kind.OPENAI: _openai, Kind.EMBEDDED: _openai, Kind.OLLAMA: _ollama}

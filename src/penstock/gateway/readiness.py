@@ -11,7 +11,7 @@ import msgspec
 
 from penstock.config import Alias
 from penstock.gateway import route
-from penstock.gateway.fleet import Fleet, State
+from penstock.gateway.fleet import Backend, Fleet, State
 from penstock.types import Operation
 
 
@@ -46,30 +46,29 @@ class AliasView(msgspec.Struct, frozen=True):
 
 def of_alias(alias: Alias, fleet: Fleet) -> AliasView:
     """Ready when its first target can answer, degraded when only a fallback can."""
-    targets = [_target(fleet, name, target.model) for target in alias.targets for name in target.backends]
+    targets = [_target(one, target.model) for target in alias.targets for one in fleet.of(target.backends)]
     return AliasView(_word(alias, fleet), targets)
 
 
 def _word(alias: Alias, fleet: Fleet) -> Readiness:
-    able = [[name for name in target.backends if _able(fleet, name, target.model)] for target in alias.targets]
+    able = [[one for one in fleet.of(target.backends) if _able(fleet, one, target.model)] for target in alias.targets]
     if able[0]:
         return Readiness.READY
     if any(able[rank] for rank in route.eligible(alias, Operation.CHAT)):
         return Readiness.DEGRADED
-    states = {fleet.backends[name].state for target in alias.targets for name in target.backends}
+    states = {one.state for target in alias.targets for one in fleet.of(target.backends)}
     if State.DOWNLOADING in states:
         return Readiness.DOWNLOADING
     return Readiness.STARTING if State.STARTING in states else Readiness.UNAVAILABLE
 
 
-def _able(fleet: Fleet, name: str, model: str) -> bool:
-    return fleet.backends[name].state is State.READY and fleet.healthy(name, model)
+def _able(fleet: Fleet, backend: Backend, model: str) -> bool:
+    return backend.state is State.READY and fleet.healthy(backend.name, model)
 
 
-def _target(fleet: Fleet, name: str, model: str) -> TargetView:
-    backend = fleet.backends[name]
+def _target(backend: Backend, model: str) -> TargetView:
     return TargetView(
-        backend=name,
+        backend=backend.name,
         kind=backend.kind.value,
         model=model,
         state=backend.state.value,

@@ -52,7 +52,7 @@ class Request:
     """One request of one client."""
 
     __slots__ = (
-        "_ahead", "_since", "_slot", "_waiting_for", "alias_name", "attempt", "attempts", "call", "caller",
+        "_ahead", "_since", "_slot", "_waiting_for", "alias_name", "attempt", "attempts", "between_tokens", "call", "caller",
         "client", "copy", "deadline", "dropped", "failures", "fallback", "first_token", "headers", "id", "known", "line", "paused",
         "phase", "queued", "route", "timing", "total", "trace", "trip",
     )  # fmt: skip
@@ -161,10 +161,10 @@ class Request:
             self.failed(EngineTimeout("The answer took longer than its total limit allows."))
         elif attempt is not None and attempt.begun:
             # A deadline is not moved with every piece of a stream, but looked at again when it has passed.
-            self.deadline = min(self.total, attempt.silent_since() + limits.between_tokens)
+            self.deadline = min(self.total, attempt.silent_since() + self.between_tokens)
             if self.deadline > now:
                 return
-            self.failed(EngineTimeout(f"Nothing more came within {limits.between_tokens:g} s."))
+            self.failed(EngineTimeout(f"Nothing more came within {self.between_tokens:g} s."))
         else:
             self.failed(EngineTimeout(f"No {'first token' if self.call.stream else 'answer'} within its limit."))
 
@@ -186,9 +186,9 @@ class Request:
         try:
             self._ahead = (not self.call.previous and known.simple) or choice.ways(self, known)
             self.total = now + known.total
-            self.first_token = known.first_token
+            self.first_token, self.between_tokens = known.first_token, known.between_tokens
             self._queue()
-        except Refusal as error:
+        except PenstockError as error:
             self._refuse(error)
 
     # ── admit and route ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -212,6 +212,7 @@ class Request:
 
     def _start_another(self, ahead: Sequence[Way], now: float) -> bool:
         """The best way is busy or in doubt."""
+        ahead = self._ahead = choice.still(self, ahead, now)
         index, waits = choice.free(ahead, now)
         if index is not None:
             self._ahead = [*ahead[:index], *ahead[index + 1 :]]
@@ -275,7 +276,7 @@ class Request:
 
     def wait_from(self, now: float) -> None:
         """The engine said something, or may say something again: it has until then to go on."""
-        self.deadline = min(self.total, now + self.line.limits.between_tokens)
+        self.deadline = min(self.total, now + self.between_tokens)
 
     def whole_by(self, now: float) -> float:
         """When an engine that is asked now must have given its whole answer: sooner where another could still be asked."""
@@ -326,8 +327,8 @@ class Request:
             self.line.metrics.count("penstock_attempts_failed", backend.name, fault.reason)
             if isinstance(fault, Exhausted):
                 self.line.room.missing(fault.what)
-            if answer.counts_against(fault) and not ours:
-                backend.failed(time.monotonic())
+            if not ours:
+                backend.failed(fault, time.monotonic())
             if attempt.begun:
                 midstream.broke(self, attempt, fault, ours=ours)
                 return
@@ -335,7 +336,7 @@ class Request:
             if self.trip is not None:
                 self.trip.failed()
         self._release(wake=False)
-        if self.attempts >= self.line.limits.attempts or not self._ahead:
+        if not failover.more(self, fault, self._ahead, time.monotonic()):
             self._give_up()
         elif not self.try_start():
             try:
@@ -349,7 +350,7 @@ class Request:
         if self.failures and isinstance(self.failures[-1][1], answer.MissingRoute):
             self._refuse(self.line.unsupported(self.route, self.alias_name))
         else:
-            refused = failover.refusal_of(self.alias_name, self.failures, self._ahead)
+            refused = failover.refusal_of(self, self._ahead, time.monotonic())
             self._refuse(refused, logged=failover.logged(self.failures))
 
     # ── the answer ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -27,6 +27,7 @@ import uvicorn
 from penstock.config import Config
 from penstock.gateway import app, listen, logs, room
 from penstock.gateway.admin import Admin
+from penstock.gateway.admin_replicas import Replicas
 from penstock.gateway.fleet import Fleet
 from penstock.gateway.guard import Guard
 from penstock.gateway.lane import HotLane
@@ -35,6 +36,7 @@ from penstock.gateway.peers import Peers, ask, socket_path
 from penstock.gateway.places import Places
 from penstock.gateway.record import Records
 from penstock.gateway.reload import Reloads, Source
+from penstock.gateway.roll import Roll
 from penstock.gateway.sink import Sink
 from penstock.gateway.switchboard import Switchboard
 from penstock.gateway.vitals import Vitals
@@ -96,6 +98,9 @@ class Gateway:
             life.push_async_callback(fleet.stop)
             line = self.line = Line(config, fleet, records, places.store)
             life.push_async_callback(line.shadows.close)
+            roll = self._roll = Roll(fleet, config.fleet, lambda what: line.metrics.count("penstock_fleet_file", what))
+            life.push_async_callback(roll.stop)
+            await roll.start()
             await fleet.start()
             peers = Peers(config.admin, self._role.worker, config.workers)
             self._board = Switchboard(line, places, peers, config.state, leads=self._role.worker == 0)
@@ -108,7 +113,9 @@ class Gateway:
 
     async def _serve(self, line: Line, peers: Peers, sockets: list[socket.socket], ops: list[socket.socket]) -> None:
         config = self.config
-        admin = Admin(socket_path(config.admin, self._role.worker), line, self._board, self._reloads, self.give_way)
+        replicas = Replicas(line.fleet, self._roll, peers)
+        path = socket_path(config.admin, self._role.worker)
+        admin = Admin(path, line, self._board, self._reloads, replicas, self.give_way)
         if not self._role.takeover:
             admin.refuse_taken()
         lane = type("Lane", (HotLane if config.http == "hot" else Guard,), {"line": line})

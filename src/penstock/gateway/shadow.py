@@ -156,7 +156,7 @@ class Shadows:
     def _where(self, copy: Copy, shadow: Shadow) -> Where | str:
         """The backend with the fewest requests that can take one more; else why none can."""
         route = ROUTES[copy.call.path.encode()]
-        able = [one for name in shadow.backends if supports(route, one := self._fleet.backends[name])]
+        able = [one for one in self._fleet.of(shadow.backends) if supports(route, one) and not one.gone(shadow.model)]
         if not able:
             return "unsupported"
         ours = Counter(backend.name for copy in self._copies if (backend := copy.asking) is not None)

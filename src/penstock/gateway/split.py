@@ -21,6 +21,7 @@ from penstock.state.switch import Canary
 from penstock.types import Caller, Operation
 
 if TYPE_CHECKING:
+    from penstock.gateway.fleet import Backend
     from penstock.gateway.line import Line
     from penstock.gateway.metrics import Metrics
 
@@ -67,7 +68,8 @@ class Split:
     """Two plans for one alias on one route; the same face as `Ways`."""
 
     __slots__ = (
-        "_canary", "_new", "_old", "_outside", "alias", "first_token", "name", "side", "simple", "total", "whole",
+        "_canary", "_new", "_old", "_outside", "alias", "between_tokens", "connect", "first_token", "name", "side", "simple",
+        "total", "whole",
     )  # fmt: skip
 
     def __init__(self, canary: Canary, new: Ways, old: Ways, outside: Ways) -> None:
@@ -77,9 +79,14 @@ class Split:
         self._outside = outside
         """The old plan for those who take no part: their answers are compared with nothing."""
         self.name, self.alias = old.name, old.alias
-        self.first_token, self.total, self.whole = old.first_token, old.total, old.whole
+        self.connect, self.first_token, self.between_tokens = old.connect, old.first_token, old.between_tokens
+        self.total, self.whole = old.total, old.whole
         self.side: Side | None = None
         self.simple: Sequence[Way] = ()
+
+    def backends(self) -> list[Backend]:
+        """Everybody who may be asked, on either side."""
+        return [*self._new.backends(), *self._old.backends()]
 
     def fresh(self, now: float) -> bool:
         """Whether all plans are."""

@@ -136,7 +136,7 @@ class Switchboard:
         return await self.order(alias, decide)
 
     async def _warm(self, alias: str, target: Target) -> None:
-        if why := await cold(target, self.line.fleet.backends):
+        if why := await cold(target, self.line.fleet):
             raise BadRequest(
                 f"Starting a canary of {alias}: its target does not answer. {why}",
                 hint="Nothing has changed. Mend it, or leave that backend out of --to.",

@@ -11,6 +11,7 @@ import os
 import socket
 import ssl
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import ClassVar, Protocol
 from urllib.parse import urlsplit
 
@@ -32,6 +33,14 @@ class Listener(Protocol):
 
     alike: ClassVar[bool] = False
     """Whether the heads of its answers are worth learning: there will be more of the same."""
+
+    def patience(self) -> float | None:
+        """Seconds for a new connection, where it is not those of the origin."""
+        return None
+
+    def wants(self) -> str:
+        """The model that it relies on: who answers at this address may have changed since it was looked at. Empty for none."""
+        return ""
 
     def answered(self, status: int, headers: dict[bytes, bytes]) -> None:
         """The head of the answer has arrived."""
@@ -106,8 +115,11 @@ class Exchange:
         self._task = self._origin.loop.create_task(self._dial())
 
     async def _dial(self) -> None:
+        listener = self.listener
         try:
-            connection = await self._origin.connect()
+            if listener is not None and (model := listener.wants()):
+                await self._origin.sure(model)
+            connection = await self._origin.connect(listener.patience() if listener is not None else None)
         except EngineFault as fault:
             if self.listener is not None:
                 listener, self.listener = self.listener, None
@@ -161,6 +173,12 @@ class Origin:
         self.loop = loop or asyncio.get_running_loop()
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._timeout = connect_timeout
+        self.assure: Callable[[str], Awaitable[None]] | None = None
+        """Looks who answers here now; raises an `EngineFault` where it is nobody, or nobody with this model."""
+        self.doubts = 0
+        """Reasons to look since the last look."""
+        self._assured = float("inf")
+        """When somebody looked last, in the loop's time; what was never looked at cannot have changed."""
         self.known: KnownHead[dict[bytes, bytes]] | None = None
         """The head of an answer with status 200 that came in one piece, and its headers."""
         self._learnt = 0.0
@@ -192,18 +210,63 @@ class Origin:
         exchange.dial()
         return exchange
 
-    async def connect(self) -> Connection:
+    def ask_anew(self, request: bytes, listener: Listener) -> Exchange:
+        """The same on a connection that leads to whoever answers here now."""
+        exchange = Exchange(self, request, listener)
+        exchange.dial()
+        return exchange
+
+    async def sure(self, model: str) -> None:
+        """Before a request for this model goes out on a new connection: where another process may answer by now, look first."""
+        if self.assure is None:
+            return
+        if self.doubted or (not self._open and self.loop.time() - self._assured > IDLE / 2):
+            await self.assure(model)
+
+    @property
+    def doubted(self) -> bool:
+        """Whether somebody else may answer at this address than at the last look."""
+        return self.doubts > 0
+
+    def doubt(self) -> None:
+        """A connection ended or could not be made: who answers next may be another process."""
+        self.doubts += 1
+
+    def assured(self, doubts: int) -> None:
+        """A look that began after so many doubts has seen who answers."""
+        self._assured = self.loop.time()
+        if doubts == self.doubts:
+            self.doubts = 0
+
+    def lost(self, connection: Connection) -> None:
+        """A connection has ended; by the engine, if it is not one that we forgot before."""
+        if connection in self._open:
+            self._open.discard(connection)
+            self.doubt()
+
+    def prune(self, addresses: frozenset[str]) -> int:
+        """Drop unused connections to addresses that the host's name no longer has; how many they were."""
+        gone = [one for one in self._idle if one.peer and one.peer not in addresses]
+        for connection in gone:
+            self._idle.remove(connection)
+            connection.drop()
+        return len(gone)
+
+    async def connect(self, limit: float | None = None) -> Connection:
         """A new connection, within the connect limit."""
+        limit = limit or self._timeout
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(limit):
                 transport, connection = await self.loop.create_connection(
                     lambda: Connection(self), self.host, self.port, ssl=self._tls
                 )
         except TimeoutError:
-            raise Unreachable(f"no connection within {self._timeout:g} s").at(self.url) from None
+            self.doubt()
+            raise Unreachable(f"no connection within {limit:g} s").at(self.url) from None
         except OSError as error:
             if (what := room.OURS.get(error.errno or 0)) is not None:
                 raise room.exhausted(what).at(self.url) from None
+            self.doubt()
             raise _unconnected(self.url, error) from None
         if room.scarce(transport):
             connection.drop()

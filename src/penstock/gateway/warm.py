@@ -6,14 +6,13 @@ The first call to an engine may take half a minute (S1's own report has 36 s); n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 import msgspec
 
 from penstock.config import Target
 from penstock.errors import EngineFault
 from penstock.gateway import answer
-from penstock.gateway.fleet import Backend
+from penstock.gateway.fleet import Backend, Fleet
 from penstock.gateway.upstream import Listener, Origin
 from penstock.protocols import refusal
 from penstock.types import Wire
@@ -24,10 +23,11 @@ _KEPT = 64 * 1024
 _HELLO = [{"role": "user", "content": "Hello"}]
 
 
-async def cold(target: Target, backends: Mapping[str, Backend], limit: float = LIMIT) -> str:
+async def cold(target: Target, fleet: Fleet, limit: float = LIMIT) -> str:
     """Why a backend of this target cannot answer; empty once all of them have."""
-    told = await asyncio.gather(*(_first_answer(backends[name], target.model, limit) for name in target.backends))
-    return "; ".join(f"{name}: {why}" for name, why in zip(target.backends, told, strict=True) if why)
+    backends = fleet.of(target.backends)
+    told = await asyncio.gather(*(_first_answer(one, target.model, limit) for one in backends))
+    return "; ".join(f"{one.name}: {why}" for one, why in zip(backends, told, strict=True) if why)
 
 
 async def _first_answer(backend: Backend, model: str, limit: float) -> str:

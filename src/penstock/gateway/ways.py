@@ -74,8 +74,8 @@ class Ways:
     """All ways of one alias on one route, and the order to try them in."""
 
     __slots__ = (
-        "_fleet", "_groups", "_sent", "_until", "alias", "first_token", "generation", "name", "side", "simple", "total",
-        "whole",
+        "_fleet", "_groups", "_sent", "_until", "alias", "between_tokens", "connect", "first_token", "generation", "lost",
+        "name", "side", "simple", "total", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -85,8 +85,12 @@ class Ways:
         """Where the ends of its requests are noted while a canary runs."""
         self.name = name
         self.alias = alias
+        self.connect = alias.connect or line.limits.connect
+        """Seconds for a new connection."""
         self.first_token = alias.first_token or line.limits.first_token
         """Seconds until an engine must have begun to answer."""
+        self.between_tokens = alias.between_tokens or line.limits.between_tokens
+        """Seconds between two pieces of a stream."""
         self.total = alias.total or line.limits.total
         """Seconds a request may take."""
         self.whole = alias.whole or line.limits.whole or self.total / 2
@@ -95,12 +99,18 @@ class Ways:
         queue = line.admission.aliases[name]
         self.generation = fleet.generation
         defaults = line.config.ollama.defaults
+        self.lost: list[str] = []
+        """Backends that served its model once and do not any more."""
         groups: list[dict[str, Way]] = []
         for rank in route.eligible(alias, operation):
             group: dict[str, Way] = {}
             target = alias.targets[rank]
-            for backend in [fleet.backends[one] for one in target.backends]:
-                if supports(asked, backend):
+            for backend in fleet.of(target.backends):
+                if not supports(asked, backend):
+                    continue
+                if backend.gone(target.model):
+                    self.lost.append(backend.name)
+                else:
                     series = line.metrics.series(name, backend.name, operation.value)
                     way = group[backend.name] = Way(
                         asked, backend, target.model, rank, queue=queue, series=series, defaults=defaults, side=side
@@ -114,6 +124,10 @@ class Ways:
         self.simple = self._ordered(None, 0.0) if single else ()
         """The whole order where no target has a choice of replicas; else empty."""
         self._until = min((one.backend.breaker.until for group in self._groups for one in group.values()), default=0.0)
+
+    def backends(self) -> list[Backend]:
+        """Everybody who may be asked."""
+        return [way.backend for group in self._groups for way in group.values()]
 
     def fresh(self, now: float) -> bool:
         """Whether the fleet is as it was: nothing changed, and no resting backend is due for a trial."""
