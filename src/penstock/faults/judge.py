@@ -88,7 +88,8 @@ def _sse(story: Story, body: bytes) -> None:
     if "\N{REPLACEMENT CHARACTER}" in text and "\N{REPLACEMENT CHARACTER}".encode() not in body:
         story.wrong = "bytes that are not UTF-8"
     data: list[str] = []
-    for line in _LINE.split(text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")):
+    *lines, _ = _LINE.split(text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"))
+    for line in lines:
         if not line:
             if data:
                 _event(story, "\n".join(data))

@@ -20,6 +20,8 @@ from penstock.faults.site import MODEL, Site, configuration, ending, engines, fo
 SETTLED = 45.0
 """Seconds a gateway that runs on has to answer again after a scenario: longer than breakers rest."""
 
+_FRESH = 5.0
+"""The same of one that was just started."""
 _TURNS = 3
 _STARTS = 3
 
@@ -73,10 +75,10 @@ class Stand:
             if self.against:
                 gateway = Gateway(self.against)
                 await gateway.ready(MODEL, SETTLED)
-                yield await _settled(a, b, gateway, place)
+                yield await _settled(a, b, gateway, place, SETTLED)
                 return
             async with self._running(a, b, place) as process:
-                yield await _settled(a, b, process, place)
+                yield await _settled(a, b, process, place, _FRESH)
 
     @asynccontextmanager
     async def _running(self, a: Engine, b: Engine, place: Path) -> AsyncIterator[Launched]:
@@ -101,11 +103,11 @@ class Stand:
         return launched(self.launch, {**places, "host": "127.0.0.1", "port": free_port()}, place)
 
 
-async def _settled(a: Engine, b: Engine, gateway: Gateway, place: Path) -> Site:
+async def _settled(a: Engine, b: Engine, gateway: Gateway, place: Path, patience: float) -> Site:
     """With empty journals: what it took to come up is no part of the scenario."""
     site = Site(a, b, gateway, place)
     if not gateway.ours:
-        await _aligned(site)
+        await _aligned(site, patience)
     for engine in (a, b):
         await engine.until(lambda engine=engine: not engine.running, "an idle engine")  # type: ignore[misc]
         engine.requests.clear()
@@ -117,16 +119,16 @@ async def _settled(a: Engine, b: Engine, gateway: Gateway, place: Path) -> Site:
     return site
 
 
-async def _aligned(site: Site) -> None:
+async def _aligned(site: Site, patience: float) -> None:
     """Until A answers, and then until the next turn is A's again: or the fault would not be met.
 
     A gateway that ran before may still avoid A; one that knows no order of upstreams takes turns.
     """
-    until = time.monotonic() + SETTLED
+    until = time.monotonic() + patience
     while not site.a.answered and time.monotonic() < until:
         await site.ask(stream=False)
     if not site.a.answered:
-        site.notes.append(f"A was not asked for {SETTLED:g} s after the scenario before")
+        site.notes.append(f"A was not asked within {patience:g} s before it")
     for _ in range(_TURNS):
         before = site.b.answered
         await site.ask(stream=False)
