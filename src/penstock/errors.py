@@ -10,6 +10,7 @@
     │   ├── UnknownRoute      404   no such path here
     │   ├── WrongMethod       405
     │   ├── TooLarge          413   body over the limit
+    │   ├── Encoded           415   body in a coding that is not unpacked here
     │   ├── HeadersTooLarge   431
     │   ├── Unsupported       501   no backend of this alias can do that
     │   └── Overloaded        503   queue full, deadline passed, or draining
@@ -114,6 +115,13 @@ class TooLarge(Refusal):
 
     status = 413
     code = "body_too_large"
+
+
+class Encoded(Refusal):
+    """A compressed body: what it would unpack to has no bound that its sender does not choose."""
+
+    status = 415
+    code = "unsupported_encoding"
 
 
 class HeadersTooLarge(Refusal):

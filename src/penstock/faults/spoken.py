@@ -67,8 +67,8 @@ def _said_before(script: Script, asked: Asked, tokens: list[str]) -> int:
     if asked.continued and not script.reasoning:
         fit = (count for count in range(len(tokens), 0, -1) if spelled(tokens[:count]) == asked.continued.encode())
         return next(fit, 0)
-    ids = tuple(map(token_id, tokens))
     given = asked.prompt_ids
+    ids = tuple(map(token_id, tokens[: len(given)]))
     return next((count for count in range(len(ids), 0, -1) if given[-count:] == ids[:count]), 0)
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from penstock.address import Address
 from penstock.config import Alias, Config
-from penstock.errors import Forbidden, Unsupported
+from penstock.errors import Encoded, Forbidden, Unsupported
 from penstock.gateway.admit import Admission
 from penstock.gateway.aliases import Names
 from penstock.gateway.answers import Answers
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 WANTED = frozenset(
     {
-        b"authorization", b"x-api-key", b"content-type", b"content-length", b"expect", b"origin", b"host", b"x-request-id",
+        b"authorization", b"x-api-key", b"content-type", b"content-length", b"content-encoding", b"expect", b"origin", b"host", b"x-request-id",
         b"x-session-id", b"x-openwebui-chat-id", b"x-penstock-service", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta",
     }
 )  # fmt: skip
@@ -64,6 +64,15 @@ def wanted(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
         if name in WANTED and name not in found:
             found[name] = value
     return found
+
+
+def check_encoding(coding: bytes) -> None:
+    """Bodies are taken as they are: a hundred kilobytes may unpack to a hundred megabytes."""
+    if coding.strip().lower() not in {b"", b"identity"}:
+        raise Encoded(
+            f"Reading the request: its body is encoded as {coding[:40].decode('latin-1')!r}.",
+            hint="Send it without content-encoding.",
+        )
 
 
 class Line:
@@ -119,6 +128,8 @@ class Line:
         """The step before any body is read: who asks, and from where."""
         if b"origin" in headers:
             self.check_origin(headers)
+        if b"content-encoding" in headers:
+            check_encoding(headers[b"content-encoding"])
         return Request(self, route, headers, self.request_id(headers), self.keyring.identify(headers))
 
     def request_id(self, headers: Mapping[bytes, bytes]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 
 import pytest
 from tests.fakes.raw import Answer, Raw, request
@@ -181,4 +182,19 @@ async def test_bodies_where_none_belong(site: Site, path: str) -> None:
         answer = await site.post(path, body)
         assert 400 <= answer.status < 502
         assert answer.complete
+    await site.clean()
+
+
+@every_face
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip, gzip", "br", "zstd"])
+async def test_a_compressed_body_is_refused_unread(site: Site, face: str, coding: str) -> None:
+    """What it unpacks to has no bound that its sender does not choose."""
+    packed = zlib.compress(b" " * 1_000_000)
+    answer = await site.post(FACES[face], packed, f"content-encoding: {coding}")
+    assert answer.status == 415
+    assert_readable(answer, face)
+    assert "content-encoding" in answer.error
+    body = {"model": "m", "max_tokens": 5, "stream": False, "messages": [{"role": "user", "content": "hi"}]}
+    assert (await site.post(FACES[face], body, "content-encoding: identity")).status == 200
+    assert len(site.first.requests) == 1
     await site.clean()
