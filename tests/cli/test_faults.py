@@ -20,7 +20,7 @@ def row(done: Done, number: int) -> Any:  # noqa: ANN401 - a document
 
 
 async def test_a_gateway_that_does_not_ask_its_upstreams_does_not_pass() -> None:
-    """S3.20: failures are told as failures, and what cannot be asked of this gateway is not applicable."""
+    """Failures are told as failures, and what cannot be asked of this gateway is not applicable."""
     done = await inside("faults", "--launch", DEAF, "--row", "1", "--json", "--only", "re")
     assert done.code == 1
     told = {one["name"]: one["state"] for one in row(done, 1)["scenarios"]}

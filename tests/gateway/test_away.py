@@ -20,7 +20,7 @@ def test_an_engine_says_that_it_sleeps() -> None:
 
 
 async def test_a_whole_answer_that_does_not_come_is_asked_of_another(gateway: StartGateway) -> None:
-    """S3.20: a request without a stream shows no first token, so it has a limit of its own."""
+    """A request without a stream shows no first token, so it has a limit of its own."""
     async with Engine(["m"], script=Script(silent=True)) as first, Engine(["m"]) as second:
         targets = [{"backends": [name], "model": "m"} for name in ("first", "second")]
         running = await gateway(

@@ -23,7 +23,7 @@ HERE = [scenario for scenario in FOUND if not lacking(scenario, ALLOWED)]
     "scenario", [pytest.param(one, id=one.id, marks=[pytest.mark.alone] if one.alone else []) for one in HERE]
 )
 async def test_the_gateway_survives(scenario: Scenario) -> None:
-    """S3.20: the client's side, the metric and the log record of each fault."""
+    """The client's side, the metric and the log record of each fault."""
     result = await run_one(scenario, STAND)
     assert result.state is State.PASSED, result.reason
 
