@@ -327,7 +327,7 @@ class Request:
             self.line.metrics.count("penstock_attempts_failed", backend.name, fault.reason)
             if isinstance(fault, Exhausted):
                 self.line.room.missing(fault.what)
-            if not ours:
+            elif not ours:
                 backend.failed(fault, time.monotonic())
             if attempt.begun:
                 midstream.broke(self, attempt, fault, ours=ours)
