@@ -49,6 +49,10 @@ class Engine(Scripted):
         self.sleeping = False
         """What it says of itself; how it answers then is its script's affair."""
         self.gauges = Gauges()
+        self.pages: dict[str, bytes] = {}
+        """Pages told otherwise than they are, by path: figures that are garbled, lists that lie."""
+        self.mute: set[str] = set()
+        """Pages that are asked for and never come."""
         self.vector_size = 8
         self.flavour = flavour
         self._vocabulary = Vocabulary()
@@ -145,7 +149,11 @@ class Engine(Scripted):
     async def tell(self, exchange: Exchange) -> None:
         request = exchange.request
         path = request.path
-        if path not in self.flavour.condition:
+        if path in self.mute:
+            await exchange.forever()
+        elif path in self.pages:
+            await exchange.send(200, self.pages[path], [("content-type", JSON)])
+        elif path not in self.flavour.condition:
             refused = Refused(404, "Not Found", kind="Not Found")
             await exchange.send(404, refused.body(path), [("content-type", JSON)])
         elif path in {"/health", "/ping"}:
