@@ -65,7 +65,7 @@ def refusal_of(request: Request, untried: Sequence[Way], now: float) -> Penstock
     rest = _rest(request, now)
     if not failures:
         if untried and all(way.backend.breaker.limited for way in untried):
-            return RateLimited(message, hint="Its engines asked to be left alone.", retry_after=rest)
+            return RateLimited(message, hint="Its engines asked to be left alone.", retry_after=rest or 1)
         return Unavailable(message, hint="Try again in a moment.", retry_after=rest or 2)
     last = failures[-1][1]
     if isinstance(last, RateLimited):
