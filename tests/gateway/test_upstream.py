@@ -356,6 +356,23 @@ async def test_connections_to_an_engine_whose_answer_was_none_are_not_used_again
     assert peer.accepted == 2
 
 
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_connection_that_was_to_carry_one_request_carries_no_other(
+    origin: Origin, peer: Peer, times: int
+) -> None:
+    """Whether or not the engine closes it when it is told that it is the last one."""
+    for _ in range(times):
+        told = Told()
+        origin.ask_anew(ASK, told)
+        link = await peer.link()
+        assert await link.request() == ASK
+        await link.send(OK)
+        assert (await told.end()).body == b"ok"
+        assert await link.left()
+    await warmed(origin, peer)
+    assert peer.accepted == times + 1
+
+
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_the_kernel_watches_the_other_end(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """A machine that goes away without a word is noticed, whatever is being waited for."""

@@ -159,6 +159,24 @@ class Exchange:
             listener.whole(headers, body)
 
 
+class _Only(Exchange):
+    """The only request of its connection: it says `connection: close`, and after that no other may follow it."""
+
+    __slots__ = ()
+
+    def finish(self) -> None:
+        connection = self._connection
+        super().finish()
+        if connection is not None:
+            connection.drop()
+
+    def finish_whole(self, headers: dict[bytes, bytes], body: bytes) -> None:
+        connection = self._connection
+        super().finish_whole(headers, body)
+        if connection is not None:
+            connection.drop()
+
+
 class Origin:
     """All connections to one backend address."""
 
@@ -211,8 +229,8 @@ class Origin:
         return exchange
 
     def ask_anew(self, request: bytes, listener: Listener) -> Exchange:
-        """The same on a connection that leads to whoever answers here now."""
-        exchange = Exchange(self, request, listener)
+        """The same on a connection that leads to whoever answers here now, and that carries nothing else."""
+        exchange = _Only(self, request, listener)
         exchange.dial()
         return exchange
 
