@@ -39,6 +39,11 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     def path(self) -> str:
         return self.target.partition("?")[0]
 
+    @property
+    def closes(self) -> bool:
+        """Whether the client wants the connection closed after the answer."""
+        return (self.header("connection") or "").lower() == "close"
+
     def header(self, name: str) -> str | None:
         """First value of a header, by its lower-case name."""
         return next((value for key, value in self.headers if key == name), None)

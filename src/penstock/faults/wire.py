@@ -83,6 +83,8 @@ class Exchange:
             phrase = HTTPStatus(status).phrase
         except ValueError:
             phrase = "Unknown"
+        if self.request.closes and not any(name == "connection" for name, _ in headers):
+            headers = [*headers, ("connection", "close")]
         lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers), "", ""]
         head = "\r\n".join(lines).encode("latin-1")
         if not gap:
@@ -232,7 +234,10 @@ class Link(asyncio.Protocol):
                     self.reset()
                     raise
                 self.current.complete = True
+                closes = self.current.request.closes
                 self.current = None
+                if closes:
+                    self.close()
             self._arrived.clear()
 
 
