@@ -416,15 +416,10 @@ class Fleet:
 
     def load(self, backend: str) -> float:
         """What it is taken to carry: its requests, and its failures of late, so that who fails at once does not look idle."""
-        carried = self.carried(backend)
-        breaker = self.backends[backend].breaker
-        return carried if breaker.calm else carried + breaker.blame(time.monotonic())
-
-    def carried(self, backend: str) -> float:
-        """Requests it carries: the larger of our own count and the engine's, and what waits inside it."""
         one = self.backends[backend]
         gauges = one.sighting.load
-        return max(float(one.busy), gauges.running) + gauges.waiting
+        carried = max(gauges.running, one.busy) + gauges.waiting
+        return carried if one.breaker.calm else carried + one.breaker.blame(time.monotonic())
 
 
 async def _retire(backend: Backend, limit: float) -> None:

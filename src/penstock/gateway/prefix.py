@@ -7,11 +7,14 @@ bytes of prompt. It holds no text. Each worker has its own; it is a guess that a
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
+from math import exp2
 
-import xxhash
+from xxhash import xxh3_64_intdigest as digest
 
 _KIB = 1024
 ENDS: tuple[int, ...] = (
@@ -36,7 +39,7 @@ HALF = 30.0
 """Seconds after which work that a replica was given counts half."""
 LOOKED_AT = 4096
 """Bytes of a body in which the beginning of its prompt is looked for."""
-_KEYS = (b'"messages"', b'"prompt"', b'"input"', b'"system"', b'"tools"', b'"instructions"')
+_KEYS = re.compile(rb'"(?:messages|prompt|input|system|tools|instructions)"')
 _KEY = ENDS.index(2048)
 _SESSION = 1 << 32
 """Changes the seed of a session's hash, so that it never meets a prompt's."""
@@ -65,12 +68,12 @@ class Prompt:
 
 def prompt(tenant: str, model: str, session: str | None, body: bytes) -> Prompt:
     """Of one request's body, in microseconds. Tenants and models never share a hash."""
-    digest = xxhash.xxh3_64_intdigest
-    seed = digest(f"{tenant}\0{model}")
-    start = _start(body)
-    length = len(body) - start
+    seed = mark = _seed(tenant, model)
+    # Where what the model reads begins; before it stand options, which may differ while the prompt does not.
+    found = _KEYS.search(body, 0, LOOKED_AT)
+    begin = found.start() if found is not None else 0
+    length = len(body) - begin
     marks: list[int] = []
-    begin, mark = start, seed
     for step in _STEPS[: bisect_right(ENDS, length)]:
         end = begin + step
         mark = digest(body[begin:end], mark)
@@ -79,10 +82,9 @@ def prompt(tenant: str, model: str, session: str | None, body: bytes) -> Prompt:
     return Prompt(marks, length, digest(session, seed ^ _SESSION) if session else 0)
 
 
-def _start(body: bytes) -> int:
-    """Where what the model reads begins; before it stand options, which may differ while the prompt does not."""
-    found = [at for at in [body.find(key, 0, LOOKED_AT) for key in _KEYS] if at >= 0]
-    return min(found, default=0)
+@lru_cache(maxsize=1024)
+def _seed(tenant: str, model: str) -> int:
+    return digest(f"{tenant}\0{model}")
 
 
 class Sent:
@@ -112,7 +114,7 @@ class Sent:
 
     def given(self, now: float) -> float:
         """Bytes of work that it was given lately: what was new to it, and the requests themselves."""
-        return self._given * 2.0 ** ((self._at - now) / HALF)
+        return self._given * exp2((self._at - now) / HALF)
 
     def knows(self, session: int) -> bool:
         """Whether this conversation was here last, or lately."""
@@ -123,15 +125,20 @@ class Sent:
         kept, marks = self._kept, asked.marks
         if asked.session and asked.session in kept:
             return min(self._lengths[asked.session], asked.length)
-        # The beginning of a prompt outlives its end, so that the places where it is known form one row.
-        low, high = 0, len(marks)
+        # The beginning of a prompt outlives its end, so that the places where it is known form one row. Most prompts are
+        # new from their beginning, or asked again.
+        if not marks or marks[0] not in kept:
+            return 0
+        if marks[-1] in kept:
+            return ENDS[len(marks) - 1]
+        low, high = 1, len(marks) - 1
         while low < high:
             middle = (low + high) // 2
             if marks[middle] in kept:
                 low = middle + 1
             else:
                 high = middle
-        return ENDS[low - 1] if low else 0
+        return ENDS[low - 1]
 
     def add(self, asked: Prompt, unread: int, now: float) -> None:
         """It is sent this prompt, of which so many bytes are new to it."""

@@ -41,7 +41,7 @@ def order(
     sent: Mapping[str, Sent],
     now: float = 0.0,
 ) -> Sequence[str]:
-    """Replicas of one target: `well` are those that are up, and come first, the one that will begin to answer soonest before all.
+    """Replicas of one target: `well` are those of them that are up, and come first, the one that will begin to answer soonest before all.
 
     A conversation stays where it was unless that one is overloaded. Where nobody knows a prompt and several replicas have
     the same room, each prompt has an order of its own among them, the same in every worker.
@@ -50,37 +50,42 @@ def order(
         return names
     if asked is None:
         return sorted(names, key=load)
-    up = [name for name in names if name in well]
-    if len(up) == len(names) or not up:
+    if len(well) == len(names) or not well:
         return _ordered(names, asked, load, sent, now)
+    up = [name for name in names if name in well]
     down = [name for name in names if name not in well]
     return [*_ordered(up, asked, load, sent, now), *sorted(down, key=load)]
 
 
 def _ordered(names: Sequence[str], asked: Prompt, load: Load, sent: Mapping[str, Sent], now: float) -> list[str]:
-    length, loads = asked.length, {name: load(name) for name in names}
-    given = {name: sent[name].given(now) for name in names}
-    mean = sum(given.values()) / len(names) or 1.0
-    fresh = True
+    loads = [load(name) for name in names]
+    given = [sent[name].given(now) for name in names]
+    mean = sum(given) / len(names) or 1.0
+    known = [sent[name].known(asked) for name in names]
     prices: dict[str, float] = {}
-    for name in names:
-        one = sent[name]
-        known = one.known(asked)
-        fresh = fresh and not known
-        unread = length - known
+    for name, carried, lately, read in zip(names, loads, given, known, strict=True):
+        unread = asked.length - read
         # What waits there, and what is new to it. New work displaces what others may ask for again, and that the more, the
         # more new work a replica was given lately beside the others.
-        prices[name] = one.ahead + unread + REQUEST * loads[name] + (unread + REQUEST) * given[name] / mean
+        prices[name] = sent[name].ahead + unread + REQUEST * carried + (unread + REQUEST) * lately / mean
     found = sorted(names, key=prices.__getitem__)
-    best = prices[found[0]]
-    if asked.session and not fresh:
-        bound = BOUND * (1 + sum(loads.values()) / len(names))
-        for place, name in enumerate(found):
-            if sent[name].knows(asked.session) and loads[name] <= bound and prices[name] <= best + LONGER:
-                found.insert(0, found.pop(place))
-                break
-    elif fresh and asked.key:
+    if any(known):
+        if asked.session:
+            _keep(found, asked.session, dict(zip(names, loads, strict=True)), prices, sent)
+    elif asked.key:
+        key, best = asked.key, prices[found[0]]
         near = sum(price <= best + NEAR for price in prices.values())
-        key = asked.key
         found[:near] = sorted(found[:near], key=lambda name: xxhash.xxh3_64_intdigest(name, key), reverse=True)
     return found
+
+
+def _keep(
+    found: list[str], session: int, loads: Mapping[str, float], prices: Mapping[str, float], sent: Mapping[str, Sent]
+) -> None:
+    """Put the replica that has the conversation first, unless it is overloaded."""
+    bound = BOUND * (1 + sum(loads.values()) / len(loads))
+    most = prices[found[0]] + LONGER
+    for place, name in enumerate(found):
+        if sent[name].knows(session) and loads[name] <= bound and prices[name] <= most:
+            found.insert(0, found.pop(place))
+            return

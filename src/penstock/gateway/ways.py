@@ -17,7 +17,7 @@ from penstock.types import Kind, Operation, Wire
 if TYPE_CHECKING:
     from penstock.config import Alias
     from penstock.gateway.admit import Alias as Queue
-    from penstock.gateway.fleet import Backend
+    from penstock.gateway.fleet import Backend, Fleet
     from penstock.gateway.line import Line
     from penstock.gateway.metrics import Series
     from penstock.gateway.prefix import Prompt
@@ -74,8 +74,8 @@ class Ways:
     """All ways of one alias on one route, and the order to try them in."""
 
     __slots__ = (
-        "_fleet", "_groups", "_sent", "_until", "alias", "between_tokens", "connect", "first_token", "generation", "lost",
-        "name", "side", "simple", "total", "whole",
+        "_fleet", "_groups", "_until", "alias", "between_tokens", "connect", "first_token", "generation", "lost", "name",
+        "side", "simple", "total", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -101,7 +101,7 @@ class Ways:
         defaults = line.config.ollama.defaults
         self.lost: list[str] = []
         """Backends that served its model once and do not any more."""
-        groups: list[dict[str, Way]] = []
+        groups: list[Group] = []
         for rank in route.eligible(alias, operation):
             group: dict[str, Way] = {}
             target = alias.targets[rank]
@@ -117,17 +117,17 @@ class Ways:
                     )
                     if alias.midstream != "error":
                         way.pairing = resumable(asked.path, backend.wire, way.pairing, alias.midstream)
-            groups.append(group)
-        self._groups = [group for group in groups if group]
-        self._sent = [{name: way.backend.sent for name, way in group.items()} for group in self._groups]
-        single = all(len(group) == 1 for group in self._groups)
+            if group:
+                groups.append(Group(group, fleet))
+        self._groups = groups
+        single = all(len(group.names) == 1 for group in groups)
         self.simple = self._ordered(None, 0.0) if single else ()
         """The whole order where no target has a choice of replicas; else empty."""
-        self._until = min((one.backend.breaker.until for group in self._groups for one in group.values()), default=0.0)
+        self._until = min((one.breaker.until for one in self.backends()), default=0.0)
 
     def backends(self) -> list[Backend]:
         """Everybody who may be asked."""
-        return [way.backend for group in self._groups for way in group.values()]
+        return [way.backend for group in self._groups for way in group.ways.values()]
 
     def fresh(self, now: float) -> bool:
         """Whether the fleet is as it was: nothing changed, and no resting backend is due for a trial."""
@@ -140,11 +140,27 @@ class Ways:
     def _ordered(self, asked: Prompt | None, now: float) -> Sequence[Way]:
         healthy: list[Way] = []
         others: list[Way] = []
-        for group, sent in zip(self._groups, self._sent, strict=True):
-            well = {name for name, way in group.items() if self._fleet.healthy(name, way.model)}
-            for name in route.order(tuple(group), asked, self._fleet.load, well, sent, now):
-                (healthy if name in well else others).append(group[name])
+        for group in self._groups:
+            ways, well = group.ways, group.well
+            names = route.order(group.names, asked, self._fleet.load, well, group.sent, now)
+            if len(well) == len(names):
+                healthy += [ways[name] for name in names]
+            else:
+                for name in names:
+                    (healthy if name in well else others).append(ways[name])
         return healthy + others if others else healthy
+
+
+class Group:
+    """The ways to one target, one for each of its replicas, as the fleet is now."""
+
+    __slots__ = ("names", "sent", "ways", "well")
+
+    def __init__(self, ways: dict[str, Way], fleet: Fleet) -> None:
+        self.ways = ways
+        self.names = tuple(ways)
+        self.well = frozenset(name for name, way in ways.items() if fleet.healthy(name, way.model))
+        self.sent = {name: way.backend.sent for name, way in ways.items()}
 
 
 def supports(asked: Route, backend: Backend) -> bool:
