@@ -58,20 +58,27 @@ def order(
 
 
 def _ordered(names: Sequence[str], asked: Prompt, load: Load, sent: Mapping[str, Sent], now: float) -> list[str]:
-    loads = [load(name) for name in names]
-    given = [sent[name].given(now) for name in names]
-    mean = sum(given) / len(names) or 1.0
-    known = [sent[name].known(asked) for name in names]
+    # One loop instead of several short ones: this is asked for every request to more than one replica.
+    loads: dict[str, float] = {}
+    heard: list[tuple[str, Sent, float, int]] = []
+    total, fresh = 0.0, True
+    for name in names:
+        one = sent[name]
+        lately, known = one.given(now), one.known(asked)
+        total += lately
+        fresh = fresh and not known
+        loads[name] = load(name)
+        heard.append((name, one, lately, asked.length - known))
+    mean = total / len(names) or 1.0
     prices: dict[str, float] = {}
-    for name, carried, lately, read in zip(names, loads, given, known, strict=True):
-        unread = asked.length - read
+    for name, one, lately, unread in heard:
         # What waits there, and what is new to it. New work displaces what others may ask for again, and that the more, the
         # more new work a replica was given lately beside the others.
-        prices[name] = sent[name].ahead + unread + REQUEST * carried + (unread + REQUEST) * lately / mean
+        prices[name] = one.ahead + unread + REQUEST * loads[name] + (unread + REQUEST) * lately / mean
     found = sorted(names, key=prices.__getitem__)
-    if any(known):
+    if not fresh:
         if asked.session:
-            _keep(found, asked.session, dict(zip(names, loads, strict=True)), prices, sent)
+            _keep(found, asked.session, loads, prices, sent)
     elif asked.key:
         key, best = asked.key, prices[found[0]]
         near = sum(price <= best + NEAR for price in prices.values())
