@@ -20,6 +20,7 @@ from penstock.cli.doctor import doctor
 from penstock.cli.explain import explain_config
 from penstock.cli.faults import faults
 from penstock.cli.models import models
+from penstock.cli.reload import reload
 from penstock.cli.replicas import replicas
 from penstock.cli.screen import complain
 from penstock.cli.serve import serve
@@ -53,6 +54,7 @@ app.command("chat", rich_help_panel=ASK)(chat)
 app.command("models", rich_help_panel=ASK)(models)
 app.add_typer(canary, name="canary", rich_help_panel=MOVE)
 app.command("rollback", rich_help_panel=MOVE)(rollback)
+app.command("reload", rich_help_panel=MOVE)(reload)
 app.add_typer(replicas, name="replicas", rich_help_panel=MOVE)
 app.command("explain-config", rich_help_panel=LOOK)(explain_config)
 app.command("doctor", rich_help_panel=LOOK)(doctor)

@@ -11,19 +11,20 @@ LATE = 1.0
 """Seconds by which a round is late."""
 ROUNDS = 3
 """So many in a row are no hiccup."""
-MORE, LESS, MOST = 0.25, 0.05, 0.95
+MORE, LESS, MOST = 25, 5, 95
+"""Percent that a late round adds, that one in time takes off, and that is never passed."""
 
 
 class Pressure:
     """Fed with every round of the loop."""
 
     def __init__(self) -> None:
-        self.share = 0.0
-        """Of new requests, refused."""
+        self.share = 0
+        """Percent of new requests that are refused."""
         self.lag = 0.0
         """Seconds the last round was late."""
         self._late = 0
-        self._owed = 0.0
+        self._owed = 0
 
     def felt(self, lag: float) -> None:
         """One round was so many seconds late."""
@@ -34,12 +35,12 @@ class Pressure:
                 self.share = min(MOST, self.share + MORE)
         else:
             self._late = 0
-            self.share = max(0.0, self.share - LESS) if self.share > LESS / 2 else 0.0
+            self.share = max(0, self.share - LESS)
 
     def sheds(self) -> bool:
         """Whether this one is refused: every nth, so that the share is exact and nothing is drawn by chance."""
         self._owed += self.share
-        if self._owed < 1.0:
+        if self._owed < 100:
             return False
-        self._owed -= 1.0
+        self._owed -= 100
         return True

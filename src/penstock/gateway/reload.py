@@ -205,7 +205,9 @@ def _problem(answer: bytes) -> str:
 
 
 def _answer(problem: str) -> Response:
-    return JSONResponse({"reloaded": not problem, "problem": problem}, status_code=409 if problem else 200)
+    if problem:
+        return JSONResponse({"reloaded": False, "problem": problem, "error": problem}, status_code=409)
+    return JSONResponse({"reloaded": True, "problem": ""})
 
 
 def _ended(task: asyncio.Task[None]) -> None:
