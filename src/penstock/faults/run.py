@@ -96,20 +96,22 @@ async def one(scenario: Scenario, stand: Stand, missing: str = "") -> Result:
             notes=tuple(notes), seconds=round(time.monotonic() - begin, 2),
         )  # fmt: skip
 
+    clock: asyncio.Timeout | None = None
     if missing:
         return result(State.NOT_APPLICABLE, f"needs {missing}")
     try:
         async with stand.site(scenario) as site:
             site.notes = notes
-            async with asyncio.timeout(scenario.limit):
+            async with asyncio.timeout(scenario.limit) as clock:
                 await scenario.run(site)
     except NotHere as reason:
         return result(State.NOT_APPLICABLE, str(reason))
     except Failed as failure:
         return result(State.FAILED, str(failure))
-    except TimeoutError:
+    except TimeoutError as error:
         where = _where(traceback.format_exc())
-        return result(State.FAILED, f"the end within {scenario.limit:g} s was expected {where}")
+        late = f"the end within {scenario.limit:g} s" if clock is not None and clock.expired() else "something in time"
+        return result(State.FAILED, f"{late} was expected {where}: {error}")
     except (AssertionError, OSError, ValueError, LookupError, EOFError) as error:
         # A wait of the journal that ended, or a connection that did: the scenario did not find what it expected.
         return result(State.FAILED, f"{type(error).__name__}: {error} {_where(traceback.format_exc())}")

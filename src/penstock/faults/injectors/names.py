@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
+import secrets
 import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +21,7 @@ _NXDOMAIN, _SERVFAIL = 3, 2
 _A = 1
 _HEAD = struct.Struct(">HHHHHH")
 _POINTER_TO_NAME = 0xC00C
+_TRIES = 8
 
 
 class Names(asyncio.DatagramProtocol):
@@ -68,16 +69,27 @@ def _question(data: bytes) -> tuple[str, int, int]:
 async def names(folder: Path) -> AsyncIterator[tuple[Names, Sequence[str]]]:
     """A running name server, and the command in front of a process that shall ask it."""
     server = Names()
-    # Each has an address of its own: a resolver's file cannot name a port.
-    host = f"127.{os.getpid() % 200 + 20}.{id(server) // 16 % 250 + 2}.53"
-    try:
-        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: server, local_addr=(host, 53))
-    except OSError as error:
-        raise NotHere(f"a name server on {host}:53 cannot be had here: {error.strerror}") from None
+    transport, host = await _listening(server)
     try:
         yield server, _asking(folder, host)
     finally:
         transport.close()
+
+
+async def _listening(server: Names) -> tuple[asyncio.DatagramTransport, str]:
+    """On an address of its own: a resolver's file cannot name a port."""
+    trouble = ""
+    for _ in range(_TRIES):
+        host = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 2}.53"
+        try:
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: server, local_addr=(host, 53)
+            )
+        except OSError as error:
+            trouble = f"a name server on {host}:53 cannot be had here: {error.strerror}"
+        else:
+            return transport, host
+    raise NotHere(trouble)
 
 
 def _asking(folder: Path, host: str) -> Sequence[str]:

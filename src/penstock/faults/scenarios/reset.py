@@ -17,7 +17,8 @@ async def at_once(site: Site) -> None:
     async with rude(site.a.port, "rst"):
         for stream in (True, False):
             answered(await site.ask(stream=stream), by=site.b)
-    await _told(site, 2)
+    await site.counted("penstock_fallback_total", 2, {"from": "a", "to": "b"})
+    await site.logged(event="request", backend="b", fallback="connect", attempts=2, outcome="answered")
 
 
 async def once_read(site: Site) -> None:

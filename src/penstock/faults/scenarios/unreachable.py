@@ -23,7 +23,7 @@ _OURS = frozenset({Need.PENSTOCK, Need.ROOT})
 async def refused(site: Site) -> None:
     """Nobody listens at A: B answers, streamed and whole, in both protocols."""
     await site.a.stop()
-    await _fallen(site, "connect")
+    await _fallen(site)
 
 
 async def nobody(site: Site) -> None:
@@ -34,12 +34,20 @@ async def nobody(site: Site) -> None:
         seen = explicit(await site.ask(stream=stream))
         if seen.status not in {502, 503, 500}:
             raise Failed(f"status 502 or 503 was expected, seen: {seen}")
-    await site.counted("penstock_attempts_failed_total", 4, {"reason": "connect"})
+    await site.counted("penstock_attempts_failed_total", 2, {"reason": "connect"}, at_least=True)
     await site.logged(event="request", outcome="refused", status=502)
 
 
 async def returns(site: Site) -> None:
     """A is gone and comes back: requests go to A again, without a restart of the gateway."""
+    if not site.ours:
+        await _returns(site)
+        return
+    async with site.penstock({"backends": {"a": {"probe": "200ms"}}}) as own:
+        await _returns(own)
+
+
+async def _returns(site: Site) -> None:
     await site.a.stop()
     answered(await site.ask(), by=site.b)
     await site.a.start()
@@ -54,7 +62,7 @@ async def unknown(site: Site) -> None:
     async with _named(site) as named:
         await site.a.stop()
         del named.names.addresses[NAME]
-        await _fallen(named.site, "connect")
+        await _fallen(named.site)
 
 
 async def broken_names(site: Site) -> None:
@@ -62,7 +70,7 @@ async def broken_names(site: Site) -> None:
     async with _named(site) as named:
         await site.a.stop()
         named.names.broken = True
-        await _fallen(named.site, "connect")
+        await _fallen(named.site)
 
 
 async def silent_names(site: Site) -> None:
@@ -94,16 +102,18 @@ async def moved(site: Site) -> None:
 
 
 async def stale(site: Site) -> None:
-    """A's pod has moved and the name server still tells the old address: B answers until the name has moved too."""
-    async with _named(site) as named:
+    """A's pod has moved and the name server still tells the old address: B answers until the name has moved too, then A."""
+    async with _named(site, probe="200ms") as named:
         answered(await named.site.ask(), by=site.a)
         await _move(named, "127.0.0.2", told=False)
         answered(await named.site.ask(), by=site.b)
-        await named.site.counted("penstock_fallback_total", 1, {"from": "a", "to": "b", "reason": "connect"})
+        await named.site.counted("penstock_fallback_total", 1, {"from": "a", "to": "b"})
         named.names.addresses[NAME] = ["127.0.0.2"]
-        answered(await named.site.ask())
-        if len(site.b.requests) != 1:
-            raise Failed("an answer of A at its new address was expected, seen a second one of B")
+        before = len(site.a.requests)
+        async with asyncio.timeout(30):
+            while len(site.a.requests) == before:
+                answered(await named.site.ask())
+                await asyncio.sleep(0.1)
 
 
 async def no_answer_to_syn(site: Site) -> None:
@@ -112,9 +122,7 @@ async def no_answer_to_syn(site: Site) -> None:
     with black_hole(site.a.port):
         for stream in (True, False):
             answered(await _soon(site, stream=stream), by=site.b)
-    await site.counted("penstock_fallback_total", 2, {"from": "a", "to": "b", "reason": "connect"})
-    await site.counted("penstock_attempts_failed_total", 2, {"backend": "a", "reason": "connect"})
-    await site.logged(event="request", backend="b", fallback="connect", attempts=2, outcome="answered")
+    await _told(site, 2)
 
 
 async def no_answer_to_twenty(site: Site) -> None:
@@ -145,12 +153,12 @@ class _Named:
 
 
 @asynccontextmanager
-async def _named(site: Site, *, known: bool = True) -> AsyncIterator[_Named]:
+async def _named(site: Site, *, known: bool = True, probe: str = "60s") -> AsyncIterator[_Named]:
     async with names(site.folder) as (server, prefix):
         if known:
             server.addresses[NAME] = [site.a.host]
         url = f"http://{NAME}:{site.a.port}"
-        async with site.penstock({"backends": {"a": {"url": url}}}, prefix=prefix) as own:
+        async with site.penstock({"backends": {"a": {"url": url, "probe": probe}}}, prefix=prefix) as own:
             yield _Named(own, server, site.a)
 
 
@@ -163,14 +171,20 @@ async def _move(named: _Named, host: str, *, told: bool = True) -> None:
         named.names.addresses[NAME] = [host]
 
 
-async def _fallen(site: Site, reason: str) -> None:
+async def _fallen(site: Site) -> None:
     """Four requests, all answered by B, and told as that."""
     for face in ("openai", "ollama") if site.ours else ("openai",):
         for stream in (True, False):
             answered(await site.ask(stream=stream, face=face), by=site.b)
-    await site.counted("penstock_fallback_total", 4, {"from": "a", "to": "b", "reason": reason})
-    await site.counted("penstock_attempts_failed_total", 4, {"backend": "a", "reason": reason})
-    await site.logged(event="request", backend="b", model=MODEL, fallback=reason, attempts=2, outcome="answered")
+    await _told(site, 4)
+
+
+async def _told(site: Site, count: int) -> None:
+    """So many fallbacks: the first because A could not be reached, later ones for that or because A is known to be down."""
+    await site.counted("penstock_fallback_total", count, {"from": "a", "to": "b"})
+    await site.counted("penstock_fallback_total", 1, {"reason": "connect"}, at_least=True)
+    await site.counted("penstock_attempts_failed_total", 1, {"backend": "a", "reason": "connect"}, at_least=True)
+    await site.logged(event="request", backend="b", model=MODEL, fallback="connect", attempts=2, outcome="answered")
 
 
 async def _soon(site: Site, *, stream: bool = True) -> Seen:
