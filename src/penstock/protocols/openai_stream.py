@@ -210,6 +210,7 @@ def _read(decoder: msgspec.json.Decoder[Event], data: bytes) -> Event:
             data.decode()  # what the decoder skips it does not look at, and it goes to the client all the same
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        strange.check_error(data)
         msg = f"Reading the engine's stream: a malformed event ({error})."
         raise BrokenAnswer(msg) from None
 

@@ -94,6 +94,16 @@ def check_typed(data: bytes) -> None:
     _refuse(_decoded(data), data)
 
 
+def check_error(data: bytes) -> None:
+    """Raise where an event that does not fit its stream is an error of some other shape."""
+    try:
+        found = _bare.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    if _says_error(found):
+        _refuse(found, data)
+
+
 def failure(data: bytes) -> str:
     """What `response.failed` says."""
     try:
