@@ -1,4 +1,4 @@
-"""The benchmark's command line: `run` (also without a verb), `client`, `profile`, `calls`, `held`, `missing`."""
+"""The benchmark's command line: `run` (also without a verb), `client`, `fleet`, `profile`, `calls`, `held`, `missing`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from bench import clients, counting, holding, machine, profiling, report, rounds, traffic
 from bench.build import programs
+from bench.fleet.command import fleet
 from bench.peers import OURS, PEERS, Peer
 from bench.processes import raise_file_limit
 
@@ -84,6 +85,9 @@ def client(
     clients.show(made, Console(width=max(console.width, WIDTH)))
     for path in clients.write(made, name):
         console.print(f"written: {path}")
+
+
+app.command()(fleet)
 
 
 @app.command()

@@ -53,15 +53,23 @@ class Flow:
 class Talk:
     """A conversation that grows: its messages as JSON, and the blocks that an engine makes of it."""
 
-    def __init__(self, before: Talk | None = None) -> None:
-        self._messages = list(before._messages) if before else []
-        self._text = bytearray(before._text) if before else bytearray()
-        self._chain = list(before._chain) if before else []
+    def __init__(self) -> None:
+        self._messages: list[bytes] = []
+        self._text = bytearray()
+        self._chain: list[int] = []
         self._asks: list[tuple[bytes, str | None, int, int, int, int, float]] = []
+
+    def begun_again(self) -> Talk:
+        """Another conversation that begins with all of this one."""
+        other = Talk()
+        other._messages += self._messages
+        other._text += self._text
+        other._chain += self._chain
+        return other
 
     def say(self, role: str, text: str) -> None:
         self._messages.append(b'{"role":"%b","content":"%b"}' % (role.encode(), text.encode()))
-        self._text += f"<|{role}|>".ljust(BLOCK, "\n").encode() + text.encode()
+        self._text += _spoken(role, text)
         size = BLOCK * TOKEN
         for begin in range(len(self._chain) * size, len(self._text) - size + 1, size):
             last = self._chain[-1] if self._chain else 0
@@ -106,10 +114,6 @@ def zipf(count: int, power: float) -> list[float]:
     return [1 / (rank + 1) ** power for rank in range(count)]
 
 
-SECONDS = 400.0
-"""During which flows begin."""
-
-
 def chat(dice: random.Random) -> Iterator[Flow]:
     """Conversations: 5.75 turns in the mean, 161 tokens asked and 338 answered, pauses of reading and typing.
 
@@ -117,7 +121,7 @@ def chat(dice: random.Random) -> Iterator[Flow]:
     say which conversation they are.
     """
     systems = [text(dice, around(dice, 400, 0.5, 1500)) for _ in range(6)]
-    for number, begin in enumerate(arrivals(dice, 6.0, 0.6 * SECONDS)):
+    for number, begin in enumerate(arrivals(dice, 6.0, 100.0)):
         talk = Talk()
         if dice.random() < 1 / 3:
             talk.say("system", dice.choice(systems))
@@ -137,8 +141,8 @@ def shared(dice: random.Random) -> Iterator[Flow]:
         talk.say("system", text(dice, around(dice, 3000, 0.6, 12_000)))
         talks.append(talk)
     weights = zipf(len(talks), 0.9)
-    for begin in arrivals(dice, 38.0, SECONDS / 2):
-        talk = Talk(dice.choices(talks, weights)[0])
+    for begin in arrivals(dice, 38.0, 45.0):
+        talk = dice.choices(talks, weights)[0].begun_again()
         talk.say("user", text(dice, around(dice, 80, 0.8, 600)))
         talk.ask(text(dice, around(dice, 150, 0.8, 800)), 0.0)
         yield talk.flow(begin)
@@ -146,12 +150,12 @@ def shared(dice: random.Random) -> Iterator[Flow]:
 
 def documents(dice: random.Random) -> Iterator[Flow]:
     """Long documents, 12,000 tokens in the mean, with five questions each: some at once, others one after the other."""
-    for begin in arrivals(dice, 1.1, SECONDS):
+    for begin in arrivals(dice, 1.1, 250.0):
         document = Talk()
         document.say("user", text(dice, around(dice, 12_000, 0.5, 40_000)))
         at = begin
         for _ in range(1 + min(14, int(dice.expovariate(1 / 4.0)))):
-            talk = Talk(document)
+            talk = document.begun_again()
             talk.say("user", text(dice, around(dice, 40, 0.6, 300)))
             talk.ask(text(dice, around(dice, 200, 0.7, 1000)), 0.0)
             yield talk.flow(at)
@@ -161,7 +165,7 @@ def documents(dice: random.Random) -> Iterator[Flow]:
 def agents(dice: random.Random) -> Iterator[Flow]:
     """Agents with tools: three kinds with 2500 tokens of tools each, tasks started in bursts, a context that grows by every call."""
     kinds = [text(dice, around(dice, 2500, 0.3, 6000)) for _ in range(3)]
-    for begin in arrivals(dice, 0.33, SECONDS):
+    for begin in arrivals(dice, 0.33, 150.0):
         kind, task = dice.choice(kinds), text(dice, around(dice, 600, 0.6, 3000))
         for member in range(1 + min(7, int(dice.expovariate(1 / 2.5)))):
             talk = Talk()
@@ -178,10 +182,10 @@ def hot(dice: random.Random) -> Iterator[Flow]:
     """An adversarial hot key: one beginning of 6000 tokens gets half of all requests, in gusts; the others share nothing."""
     talk = Talk()
     talk.say("system", text(dice, 6000))
-    gusts = [(begin, dice.uniform(3, 12)) for begin in arrivals(dice, 0.06, SECONDS / 2)]
-    for begin in arrivals(dice, 70.0, SECONDS / 2):
+    gusts = [(begin, dice.uniform(3, 12)) for begin in arrivals(dice, 0.1, 45.0)]
+    for begin in arrivals(dice, 70.0, 45.0):
         if any(gust <= begin < gust + seconds for gust, seconds in gusts) or dice.random() < 0.15:
-            one = Talk(talk)
+            one = talk.begun_again()
             one.say("user", text(dice, around(dice, 60, 0.6, 400)))
         elif dice.random() < 0.25:
             one = Talk()
@@ -205,9 +209,23 @@ WORKLOADS: dict[str, Workload] = {
 
 def flows(name: str, seed: int) -> list[Flow]:
     """A workload by its seed: the same on every machine."""
-    return list(WORKLOADS[name](random.Random(f"{name} {seed}")))
+    return list(WORKLOADS[name](random.Random(f"{name} {seed}")))  # noqa: S311 - the same every time is what is wanted
 
 
-def decoded(ask: Ask) -> object:
-    """The body as JSON, for those who doubt it."""
-    return msgspec.json.decode(ask.body)
+class _Message(msgspec.Struct):
+    role: str
+    content: str
+
+
+class _Body(msgspec.Struct):
+    messages: list[_Message]
+
+
+def read(body: bytes) -> bytes:
+    """What an engine reads of a body: as many tokens as it has four bytes."""
+    messages = msgspec.json.decode(body, type=_Body).messages
+    return b"".join(_spoken(one.role, one.content) for one in messages)
+
+
+def _spoken(role: str, text: str) -> bytes:
+    return f"<|{role}|>".ljust(BLOCK, "\n").encode() + text.encode()
