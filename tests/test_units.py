@@ -70,3 +70,9 @@ def test_every_share_reads_back(value: float) -> None:
 @pytest.mark.parametrize(("value", "text"), [(0, "0%"), (1, "100%"), (0.1, "10%"), (0.005, "0.5%"), (0.07, "7%")])
 def test_shares_as_people_write_them(value: float, text: str) -> None:
     assert share_text(value) == text
+
+
+def test_a_number_too_large_for_any_use_is_refused_in_words() -> None:
+    for read, text in ((seconds, "9" * 400 + "s"), (size, "9" * 400 + "GiB")):
+        with pytest.raises(ValueError, match="a duration|a size"):
+            read(text)

@@ -32,7 +32,7 @@ def seconds(value: float | str) -> float:
         if not _DURATION.fullmatch(value):
             raise ValueError("a duration such as 500ms, 2s, 10m or 1h")
         # Rounded to the nanosecond, so that 100ms + 200ms is 0.3 and not the nearest neighbour of it.
-        return round(sum(float(number) * DURATIONS[unit] for number, unit in _DURATION_PART.findall(value)), 9)
+        value = round(sum(float(number) * DURATIONS[unit] for number, unit in _DURATION_PART.findall(value)), 9)
     if not math.isfinite(value):
         raise ValueError("a duration such as 500ms, 2s, 10m or 1h")
     return float(value)
@@ -46,7 +46,7 @@ def size(value: int | str) -> int:
     if not match:
         raise ValueError("a size such as 512KiB, 32MiB or 1GiB")
     exact = float(match[1]) * SIZES[match[2]]
-    if exact != int(exact):
+    if not math.isfinite(exact) or exact != int(exact):
         raise ValueError("a size that is a whole number of bytes")
     return int(exact)
 
