@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.faults.breaking import before, begun, broke, came_whole, healthy, over_ollama
-from penstock.faults.faces import FACES, Face, faces
+from penstock.faults.faces import CHAT, FACES, Face, faces
 from penstock.faults.injectors.victim import victim
 from penstock.faults.scenario import Failed, Need, Scenario
 from penstock.faults.script import Script
@@ -19,33 +19,32 @@ SLOW = Script(gap=0.2)
 
 
 async def killed(site: Site) -> None:
-    """SIGKILL to A's process after five tokens: an explicit error in the client's protocol; what follows comes from B."""
-    await site.a.stop()
-    for face in _some(site):
-        async with victim(site.a.port, SLOW) as process:
-            await _short(site)
-            asking = site.asking(stream=True, **face.route)
-            await asking.until("penstock")
-            process.kill()
-            broke(face, await asking.seen())
-    for stream in (True, False):
-        answered(await site.ask(stream=stream), by=site.b)
-    await site.counted("penstock_streams_broken_total", len(_some(site)), {"backend": "a", "reason": "connect"})
-    await site.logged(event="request", backend="a", outcome="broken", status=200)
-    await site.logged(event="request", backend="b", fallback="connect", outcome="answered")
+    """SIGKILL to A's process in mid-stream: an explicit error in the client's protocol; what follows comes from B."""
+    await _killed(site, CHAT)
+
+
+async def killed_messages(site: Site) -> None:
+    """The same of a client that speaks Anthropic's protocol."""
+    async with site.penstock() as own:
+        await _killed(own, next(face for face in FACES if face.name == "messages"))
+
+
+async def killed_ollama(site: Site) -> None:
+    """The same of a client that speaks Ollama's."""
+    async with site.penstock() as own:
+        await _killed(own, next(face for face in FACES if face.name == "ollama-chat"))
 
 
 async def killed_whole(site: Site) -> None:
     """SIGKILL to A's process while it makes a whole answer: B answers."""
     await site.a.stop()
-    for face in _some(site):
-        async with victim(site.a.port, SLOW) as process:
-            await _short(site)
-            asking = site.asking(stream=False, **face.route)
-            await process.asked()
-            process.kill()
-            came_whole(face, await asking.seen(), by=site.b)
-    await site.counted("penstock_fallback_total", len(_some(site)), {"from": "a", "to": "b"}, at_least=True)
+    async with victim(site.a.port, SLOW) as process:
+        await _short(site)
+        asking = site.asking(stream=False)
+        await process.asked()
+        process.kill()
+        answered(await asking.seen(), by=site.b)
+    await site.counted("penstock_fallback_total", 1, {"from": "a", "to": "b", "reason": "connect"})
     await site.logged(event="request", backend="b", fallback="connect", outcome="answered")
 
 
@@ -124,9 +123,19 @@ async def stalled_whole(site: Site) -> None:
     await site.logged(event="request", outcome=seen.outcome.value, status=seen.status)
 
 
-def _some(site: Site) -> tuple[Face, ...]:
-    """One of each protocol: every process takes its time to start, and the kernel knows no protocols."""
-    return tuple(face for face in faces(site) if face.name in {"chat", "messages", "ollama-chat"})
+async def _killed(site: Site, face: Face) -> None:
+    await site.a.stop()
+    async with victim(site.a.port, SLOW) as process:
+        await _short(site)
+        asking = site.asking(stream=True, **face.route)
+        await asking.until("penstock")
+        process.kill()
+        broke(face, await asking.seen())
+    for stream in (True, False):
+        came_whole(face, await site.ask(stream=stream, **face.route), by=site.b)
+    await site.counted("penstock_streams_broken_total", 1, {"backend": "a", "reason": "connect"})
+    await site.logged(event="request", backend="a", outcome="broken", status=200)
+    await site.logged(event="request", backend="b", outcome="answered")
 
 
 async def _short(site: Site) -> None:
@@ -166,6 +175,8 @@ _OURS = frozenset({Need.PENSTOCK})
 
 SCENARIOS = (
     Scenario(11, "killed", killed),
+    Scenario(11, "killed-messages", killed_messages, _OURS, own=True),
+    Scenario(11, "killed-ollama-face", killed_ollama, _OURS, own=True),
     Scenario(11, "killed-whole", killed_whole),
     Scenario(11, "reset", reset),
     Scenario(11, "reset-ollama", reset_ollama, _OURS, own=True),
