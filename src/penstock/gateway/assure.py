@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from penstock.errors import EngineFault, EngineRefused, Exhausted, NotLoaded
+from penstock.errors import EngineFault, EngineRefused, NotLoaded
 from penstock.gateway.probe import GLANCES
 
 if TYPE_CHECKING:
@@ -48,10 +48,9 @@ class Assurance:
         except EngineRefused as fault:
             # It answers, and never told its models: then it is believed, as it was before.
             return fault if backend.sighting.models else None
-        except Exhausted as fault:
-            return fault
         except EngineFault as fault:
-            backend.unseen(fault)
+            # Told to those who wait, and through them to the breaker; that a backend is down is for probes to say, which
+            # also find out that it is back.
             return fault
         backend.glanced(seen)
         origin.assured(doubts)

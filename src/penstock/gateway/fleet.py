@@ -366,11 +366,13 @@ class Fleet:
         """
         self._arrange(settings, anew=settings.limits.connect != self.settings.limits.connect)
 
-    def reshape(self, lists: replicas.Lists, found: replicas.Found) -> None:
-        """Take replicas as a file, orders and names give them now; who is no longer among them drains as in `adopt`."""
+    def reshape(self, lists: replicas.Lists, found: replicas.Found) -> bool:
+        """Take replicas as a file, orders and names give them now; who is no longer among them drains. Whether any changed."""
         self.lists, self.found = lists, found
-        if replicas.expanded(self.settings, lists, found) != self._members:
+        changed = replicas.expanded(self.settings, lists, found) != self._members
+        if changed:
             self._arrange(self.settings)
+        return changed
 
     def of(self, names: Iterable[str]) -> list[Backend]:
         """The engines that these backends of the configuration stand for."""

@@ -56,10 +56,14 @@ async def resolved(host: str) -> frozenset[str]:
 class Roll:
     """The lists of one process and where they come from."""
 
-    def __init__(self, fleet: Fleet, path: str, count: Count, resolve: Resolve = resolved) -> None:
+    def __init__(
+        self, fleet: Fleet, path: str, count: Count, changed: Callable[[], None], resolve: Resolve = resolved
+    ) -> None:
         self._fleet = fleet
         self._path = Path(path)
         self._count = count
+        self._changed = changed
+        """Tells those who wait for a slot: there may be other engines now."""
         self._resolve = resolve
         self._lists: replicas.Lists = {}
         self._found: replicas.Found = {}
@@ -157,8 +161,8 @@ class Roll:
         self._apply()
 
     def _apply(self) -> None:
-        if self._started:
-            self._fleet.reshape(self._lists, self._found)
+        if self._started and self._fleet.reshape(self._lists, self._found):
+            self._changed()
 
     def _read(self) -> replicas.Lists:
         settings = self._fleet.settings

@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from types import FrameType
 from typing import Any
@@ -98,7 +99,8 @@ class Gateway:
             life.push_async_callback(fleet.stop)
             line = self.line = Line(config, fleet, records, places.store)
             life.push_async_callback(line.shadows.close)
-            roll = self._roll = Roll(fleet, config.fleet, lambda what: line.metrics.count("penstock_fleet_file", what))
+            told = partial(line.metrics.count, "penstock_fleet_file")
+            roll = self._roll = Roll(fleet, config.fleet, told, line.admission.wake)
             life.push_async_callback(roll.stop)
             await roll.start()
             await fleet.start()
