@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.protocols.ollama_wire import Ticks, backend
+from hypothesis import given, settings
+from tests.protocols.ollama_wire import CUTS, Ticks, backend, read_all
 from tests.protocols.test_multipart import TYPE, form, part
 
-from penstock.errors import BadRequest, BrokenAnswer
+from penstock.errors import BadRequest, BrokenAnswer, EngineFault
 from penstock.protocols import table
-from penstock.protocols.dialect import Call, Timing
+from penstock.protocols.dialect import Call, Reader, Timing
 from penstock.types import Operation, Usage, Wire
 
 PATH = "/v1/audio/transcriptions"
@@ -72,16 +73,74 @@ def test_a_transcription_passes_as_it_came_and_is_counted_where_it_says(body: by
     assert reader.usage == usage
 
 
-def test_a_streamed_transcription_passes_as_it_comes() -> None:
+def events(*told: object) -> bytes:
+    return b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in told)
+
+
+def transcript() -> tuple[Reader, Timing]:
     timing = Timing()
     one = call(part("model", b"m"), part("stream", b"true"))
-    reader = table.PAIRINGS[PATH, Wire.OPENAI].reader(one, backend(), timing, Ticks())
+    return table.PAIRINGS[PATH, Wire.OPENAI].reader(one, backend(), timing, Ticks()), timing
+
+
+CHUNK = {"object": "transcription.chunk", "model": "whisper", "choices": [{"delta": {"content": "hear"}}]}
+TOTALS = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+DELTA = {"type": "transcript.text.delta", "delta": "hear"}
+
+
+@pytest.mark.parametrize(
+    ("wire", "usage"),
+    [
+        (events(CHUNK, CHUNK, TOTALS) + b"data: [DONE]\n\n", Usage(3, 4)),
+        (events(DELTA, {"type": "transcript.text.done", "text": "hear"}), None),
+    ],
+)
+@given(cuts=CUTS)
+@settings(max_examples=20)
+def test_a_streamed_transcription_passes_as_it_comes(wire: bytes, usage: Usage | None, cuts: list[int]) -> None:
+    reader, timing = transcript()
     assert not reader.content
-    assert reader.feed(b"data: {") == b"data: {"
-    assert (reader.content, reader.finished) == (True, False)
-    first = timing.first
-    assert reader.feed(b"}\n\n") == b"}\n\n"
-    assert timing.last > timing.first == first
-    assert reader.close() == b""
-    assert reader.finished
+    assert read_all(reader, wire, cuts) == wire
+    assert (reader.content, reader.finished, reader.usage) == (True, True, usage)
+    assert timing.last >= timing.first > 0
     assert reader.fault(BrokenAnswer("cut")).startswith(b'data: {"error"')
+
+
+@pytest.mark.parametrize("wire", [b"", events(CHUNK), events(DELTA), events(TOTALS), events(DELTA)[:-9]])
+def test_a_transcript_that_merely_stops_is_broken(wire: bytes) -> None:
+    reader, _ = transcript()
+    reader.feed(wire)
+    with pytest.raises(BrokenAnswer, match="without finishing"):
+        reader.close()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"error": {"message": "it died"}},
+        {"type": "error", "message": "it died"},
+        {"object": "error", "type": "InternalServerError", "message": "it died"},
+        {"choices": [], "error": {"message": "it died"}, "usage": {}},
+        {"id": "x"},
+    ],
+)
+def test_what_is_no_part_of_a_transcript_is_a_fault(event: object) -> None:
+    reader, _ = transcript()
+    reader.feed(events(DELTA))
+    with pytest.raises(EngineFault):
+        reader.feed(events(event))
+
+
+@pytest.mark.parametrize(
+    "wire", [b"data: {\n\n", b"Internal Server Error\n\n", b'data: {"type":"transcript.x\xe2\x82"}\n\n']
+)
+def test_a_malformed_event_of_a_transcript_is_broken(wire: bytes) -> None:
+    with pytest.raises(BrokenAnswer):
+        transcript()[0].feed(wire)
+
+
+def test_nothing_follows_the_end_of_a_transcript() -> None:
+    reader, _ = transcript()
+    end = events({"type": "transcript.text.done"})
+    assert reader.feed(end + events(DELTA)) == end
+    assert reader.feed(b"rubbish\n\n") + reader.close() == b""

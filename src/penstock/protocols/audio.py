@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.errors import BadRequest, PenstockError
-from penstock.protocols import multipart, openai, refusal
+from penstock.errors import BadRequest
+from penstock.protocols import multipart, openai
+from penstock.protocols.audio_stream import TranscriptStream
 from penstock.protocols.dialect import Call, Clock, Destination, Outgoing, Reader, Timing
 from penstock.protocols.openai_usage import Counts
 from penstock.protocols.reading import Collecting, Noted
@@ -44,9 +45,9 @@ class Form:
         return Outgoing(path=call.path, body=body, content_type=call.content_type)
 
     def reader(self, call: Call, to: Destination, timing: Timing, clock: Clock) -> Reader:
-        """Transcription streams end without a mark, so only the HTTP framing says that they are whole."""
+        """Event by event, or a whole of which the HTTP framing alone says that it is one."""
         del to
-        return (OpaqueStream if call.stream else OpaqueAnswer)(timing, clock)
+        return (TranscriptStream if call.stream else OpaqueAnswer)(timing, clock)
 
 
 class Speech(openai.PassThrough):
@@ -75,26 +76,6 @@ class OpaqueAnswer(Collecting, Noted):
         if body.startswith(b"{"):
             self.usage = _usage(body)
         return body
-
-
-class OpaqueStream(Noted):
-    """A streamed answer passed as it comes."""
-
-    content_type = "text/event-stream; charset=utf-8"
-
-    def feed(self, data: bytes) -> bytes:
-        """Bytes as they came."""
-        self._stamp()
-        return data
-
-    def close(self) -> bytes:
-        """Framing ended cleanly."""
-        self.content = self.finished = True
-        return b""
-
-    def fault(self, error: PenstockError) -> bytes:
-        """An error event."""
-        return refusal.stream_error(Face.OPENAI, error)
 
 
 class _Counted(msgspec.Struct):
