@@ -8,14 +8,14 @@ BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 # One file of tests stays in one process: what they share is started once.
 PYTEST  = $(BIN)/python -m pytest -q -n auto --dist loadfile
-DEEP    = -o norecursedirs='.* __pycache__' tests/faults/rows
+DEEP    = -o norecursedirs='.* __pycache__' tests/faults/rows tests/fuzz/deep
 INSTALL = $(PYTHON) requirements/install.py $(VENV)
 # pip compiles the libraries it installs; our own source stays in place and some machines forbid writing bytecode at run time.
 COMPILE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up test check faults deep format test-vllm test-openwebui test-browser bench soak wheel lock clean
+.PHONY: help install install-dev up test check faults deep format test-vllm test-openwebui test-browser bench fuzz soak wheel lock clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -59,6 +59,9 @@ test-browser: install-dev ## our own pages in a headless Chromium (not part of C
 bench: install-dev ## measure the gateway beside its peers
 	@$(BIN)/python -m bench $(ARGS)
 
+fuzz: install-dev $(STAMPS)/fuzz ## every parser under a fuzzer for 10 minutes (ARGS='--seconds 60 --only sse'; not part of CI)
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 soak: install-dev ## the gateway at 70 % of a core for 20 minutes, with random faults (ARGS='--minutes 5'; not part of CI)
 	@$(BIN)/python -m bench.soak $(ARGS)
 
@@ -81,6 +84,11 @@ $(STAMPS)/project: pyproject.toml src/penstock/__init__.py $(STAMPS)/requirement
 	@echo '· installing penstock'
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@$(COMPILE)
+	@touch $@
+
+$(STAMPS)/fuzz: requirements/fuzz.txt $(STAMPS)/dev
+	@echo '· installing the fuzzer, every file checked against its hash'
+	@$(INSTALL) --require-hashes -r requirements/fuzz.txt
 	@touch $@
 
 $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/requirements

@@ -67,8 +67,8 @@ def seconds_text(value: float) -> str:
     """The shortest spelling that `seconds` reads back as the same value."""
     for unit in ("h", "m", "s"):
         whole = value / DURATIONS[unit]
-        if value and whole == int(whole):
-            return f"{int(whole)}{unit}"
+        if value and whole == int(whole) and seconds(text := f"{int(whole)}{unit}") == value:
+            return text
     spelled = f"{value * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
     return spelled if seconds(spelled) == value else str(value)
 
