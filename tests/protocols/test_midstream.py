@@ -115,7 +115,9 @@ def cut_off(events: list[bytes], cut: tuple[int, int]) -> bytes:
     cuts=st.tuples(CUT, CUT),
     pieces=st.lists(st.integers(0, 5000), max_size=6),
     together=st.integers(1, 4),
-    stop=st.lists(st.text("ab é", min_size=1, max_size=3), max_size=2),
+    stop=st.lists(
+        st.sampled_from(["az", "b az", "zz", "éb", "aab", "b 💧"]) | st.text("ab é", min_size=1, max_size=3), max_size=2
+    ),
     shown=st.booleans(),
     path=st.sampled_from([CHAT, COMPLETIONS]),
 )
