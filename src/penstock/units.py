@@ -5,7 +5,6 @@ Pure text to number and number to text. A bare number is already in the tree's o
 
 from __future__ import annotations
 
-import math
 import re
 from decimal import Decimal
 
@@ -20,6 +19,10 @@ SIZES = {
     "GiB": 1024**3,
 }
 
+LONGEST = 10.0**9
+"""Seconds, more than 30 years. Beyond, and beyond the size below, numbers are no longer exact to the last digit."""
+LARGEST = 2**53
+
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|KB|MB|GB|KiB|MiB|GiB)")
@@ -33,7 +36,7 @@ def seconds(value: float | str) -> float:
             raise ValueError("a duration such as 500ms, 2s, 10m or 1h")
         # Rounded to the nanosecond, so that 100ms + 200ms is 0.3 and not the nearest neighbour of it.
         value = round(sum(float(number) * DURATIONS[unit] for number, unit in _DURATION_PART.findall(value)), 9)
-    if not math.isfinite(value):
+    if not abs(value) <= LONGEST:
         raise ValueError("a duration such as 500ms, 2s, 10m or 1h")
     return float(value)
 
@@ -46,7 +49,7 @@ def size(value: int | str) -> int:
     if not match:
         raise ValueError("a size such as 512KiB, 32MiB or 1GiB")
     exact = float(match[1]) * SIZES[match[2]]
-    if not math.isfinite(exact) or exact != int(exact):
+    if exact > LARGEST or exact != int(exact):
         raise ValueError("a size that is a whole number of bytes")
     return int(exact)
 
@@ -67,8 +70,8 @@ def seconds_text(value: float) -> str:
     """The shortest spelling that `seconds` reads back as the same value."""
     for unit in ("h", "m", "s"):
         whole = value / DURATIONS[unit]
-        if value and whole == int(whole) and seconds(text := f"{int(whole)}{unit}") == value:
-            return text
+        if value and whole == int(whole):
+            return f"{int(whole)}{unit}"
     spelled = f"{value * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
     return spelled if seconds(spelled) == value else str(value)
 

@@ -306,14 +306,15 @@ class _Message:
 
 def _parsed(data: bytes, *, response: bool) -> tuple[_Message, object] | None:
     message = _Message()
-    parser = (httptools.HttpResponseParser if response else httptools.HttpRequestParser)(message)
+    parser = httptools.HttpResponseParser(message) if response else httptools.HttpRequestParser(message)
     try:
         parser.feed_data(data)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
     if message.begun != 1 or message.complete != 1:
         return None
-    return message, parser.get_status_code() if response else parser.get_method()
+    kind = parser.get_status_code() if isinstance(parser, httptools.HttpResponseParser) else parser.get_method()
+    return message, kind
 
 
 def heads(data: bytes) -> None:
