@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 def fuzz(
     seconds: Annotated[float, typer.Option(min=1, help="Altogether.")] = 600.0,
     only: Annotated[str, typer.Option(help="Comma-separated targets.")] = "",
-    keep: Annotated[bool, typer.Option("--keep", help="Write the corpus anew, with what was found.")] = False,  # noqa: FBT002 - a flag
+    keep: Annotated[bool, typer.Option("--keep", help="Add what was found to the corpus.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Try every parser with inputs that reach new code; exit 1 when one of them raised what it may not."""
     names = only.split(",") if only else list(TARGETS)
@@ -96,7 +96,7 @@ def _keep(name: str, found: Path, merged: Path) -> None:
 def _fuzzer(name: str, *options: str) -> tuple[str, int]:
     """What libFuzzer said of a target, and its exit status."""
     command = [sys.executable, "-m", "tests.fuzz.one", name, *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
     run = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, errors="replace", check=False
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "corpus"
 LONGEST = 2000
 """Bytes of an input that is kept."""
-MOST = 120
+MOST = 200
 """Inputs of one target that are kept."""
 
 
@@ -19,9 +19,11 @@ def read(target: str) -> list[bytes]:
     return [line.encode("ascii").decode("unicode_escape").encode("latin-1") for line in lines]
 
 
-def write(target: str, inputs: Iterable[bytes]) -> None:
-    """Those that are short enough, the shortest first, without repetitions."""
-    kept = sorted({one for one in inputs if len(one) <= LONGEST}, key=lambda one: (len(one), one))[:MOST]
+def write(target: str, found: Iterable[bytes]) -> None:
+    """Beside those that are there: the shortest of what was found, while there is room."""
+    known = read(target)
+    new = sorted({one for one in found if len(one) <= LONGEST} - set(known), key=lambda one: (len(one), one))
+    kept = sorted({*known, *new[: max(0, MOST - len(known))]}, key=lambda one: (len(one), one))
     FOLDER.mkdir(exist_ok=True)
     lines = [one.decode("latin-1").encode("unicode_escape").decode("ascii") for one in kept]
     (FOLDER / f"{target}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
