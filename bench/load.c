@@ -28,6 +28,7 @@ struct connection {
     size_t head_used;
     uint64_t left;      /* bytes still to come of the body or of this chunk */
     bool last, closing; /* in the last chunk; the server will close after this answer */
+    bool refused;       /* this answer is an error, and says so */
     uint64_t sent_at, first_at;
     int mark; /* how much of a stamp "T123" has been read: 0 nothing, 1 the quote, 2 the T or digits */
     uint64_t stamp;
@@ -136,14 +137,15 @@ static bool finish(struct connection *c, uint64_t now) {
         requests++;
         keep(&latencies, now - c->sent_at);
         if (c->first_at) keep(&first_chunks, c->first_at - c->sent_at);
-        if (expected >= 0 && c->stamps != expected) wrong++;
+        if (expected >= 0 && c->stamps != expected && !c->refused) wrong++;
     }
     return c->closing ? redial(c) : ask(c);
 }
 
 static void read_head(struct connection *c, const char *end) {
     const char *length = header(c->head, end, "content-length");
-    if (strncmp(c->head, "HTTP/1.1 200", 12)) {
+    c->refused = strncmp(c->head, "HTTP/1.1 200", 12) != 0;
+    if (c->refused) {
         if (refused++ == 0) fprintf(stderr, "not 200: %.*s\n", 300, c->head);
     }
     c->closing = header_is(c->head, end, "connection", "close");

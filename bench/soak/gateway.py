@@ -36,7 +36,8 @@ def configuration(engines: tuple[str, ...], steady: str, folder: Path, *, odd: b
         "backends": {**backends, "steady": {"kind": "vllm", "url": steady, "slots": 1000}},
         "aliases": {
             MODEL: {"targets": [{"backends": list(backends), "model": MODEL}]},
-            STEADY: {"targets": [{"backends": ["steady"], "model": STEADY}]},
+            # What a busy machine does to these is not what the soak is about.
+            STEADY: {"targets": [{"backends": ["steady"], "model": STEADY}], "first_token": "30s", "total": "60s"},
         },
         "callers": callers,
         "limits": {

@@ -32,7 +32,7 @@ class Streams:
         command += ["--connections", str(BATCH), "--seconds", str(seconds), "--stream", str(CHUNKS)]
         self._command = command
         self._batches: list[asyncio.subprocess.Process] = []
-        self._seen = Steady(0, 0, 0, 0)
+        self._seen = Steady(0, 0, 0, 0, 0)
 
     @property
     def open(self) -> int:
@@ -61,10 +61,10 @@ class Streams:
             message = f"steady streams: the load generator gave up: {errors.decode().strip()[-500:]}"
             raise SystemExit(message)
         seen, before = json.loads(out), self._seen
-        wrong = seen["wrong"] + seen["failed"] + seen["not_200"]
         self._seen = Steady(
             before.connections + BATCH,
             before.sent + seen["sent"],
-            before.whole + seen["requests"],
-            before.wrong + wrong,
+            before.whole + seen["requests"] - seen["not_200"],
+            before.refused + seen["not_200"],
+            before.wrong + seen["wrong"] + seen["failed"],
         )

@@ -38,6 +38,8 @@ class Steady:
     connections: int
     sent: int
     whole: int
+    refused: int
+    """Answered with an error status: a gateway without enough of its processor says so."""
     wrong: int
 
 
@@ -98,7 +100,7 @@ def checks(
         Check(
             "no answer was silently truncated, mixed or hung",
             f"{sum(tally.outcomes.values()):,} requests: {len(tally.wrong)}{_some(tally.wrong)}; "
-            f"{steady.whole:,} steady streams: {steady.wrong}",
+            f"{steady.whole:,} steady streams, {steady.refused:,} refused: {steady.wrong}",
             not tally.wrong and not steady.wrong,
         ),
         Check("nothing in the log is an error", f"{len(records.odd)} lines{_some(records.odd)}", not records.odd),
