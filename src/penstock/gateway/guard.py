@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from penstock.errors import BadRequest, HeadersTooLarge, PenstockError
 from penstock.gateway.line import Line
+from penstock.gateway.taken import owed
 from penstock.protocols import refusal
 from penstock.protocols.table import face_of
 
@@ -42,7 +43,7 @@ class Guard(HttpToolsProtocol):
     between = True
     """The parser stands between two requests: nothing of the next one has come."""
     _unsent = 0
-    """Bytes that waited for the client when the deadline passed last."""
+    """Bytes that waited for the client when it was looked at last."""
     _stuck = NEVER
     """Until when the client has to take something of what waits for it; infinity while little does."""
     _serving: RequestResponseCycle | None = None
@@ -159,9 +160,10 @@ class Guard(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client reads slowly: no answer waits longer for it than a request may take."""
+        """The client reads slowly: as long as it takes something now and then its answer waits for it."""
         super().pause_writing()
-        self._stuck = time.monotonic() + self.line.limits.total
+        self._unsent = owed(self.transport)
+        self._stuck = time.monotonic() + self.line.limits.idle
         self.deadline = min(self.deadline, self._stuck)
 
     def resume_writing(self) -> None:
@@ -193,8 +195,11 @@ class Guard(HttpToolsProtocol):
         if self.answering() and not self.transport.is_closing():
             # What the client sends ahead takes its time, but the answer before it has limits of its own.
             self.deadline = self._stuck
-            if self._stuck > time.monotonic():
+            if self._stuck > time.monotonic() or self._takes_some():
                 return
+            # An engine stands still for it, in a slot that others wait for.
+            self.transport.abort()
+            return
         unsent = self.transport.get_write_buffer_size()
         if not self.transport.is_closing():
             self.transport.close()
@@ -202,6 +207,14 @@ class Guard(HttpToolsProtocol):
             self.transport.abort()
         self._unsent = unsent
         self.deadline = time.monotonic() + self.line.limits.idle
+
+    def _takes_some(self) -> bool:
+        """Whether it has taken anything since the last look; it then has as long again."""
+        before, self._unsent = self._unsent, owed(self.transport)
+        if self._unsent >= before:
+            return False
+        self.deadline = self._stuck = time.monotonic() + self.line.limits.idle
+        return True
 
     def refuse_connection(self, error: PenstockError) -> None:
         """Refuse and close, after the answers to what came before."""

@@ -28,9 +28,15 @@ _RANDOM = 0xFFFFF000 + 56
 """SKF_AD_OFF + SKF_AD_RANDOM of linux/filter.h: a random number."""
 
 
-def bind(addresses: Sequence[str], *, takeover: bool) -> list[socket.socket]:
-    """Bound sockets, not yet listening. A busy port is a `ConfigError` that names who answers there."""
-    return [_bind(parse_address(text), takeover=takeover) for text in addresses]
+def bind(addresses: Sequence[str], *, takeover: bool, patience: float = 0.0) -> list[socket.socket]:
+    """Bound sockets, not yet listening. A busy port is a `ConfigError` that names who answers there.
+
+    `patience`: seconds after which a client counts as gone whose machine answers nothing; 0 leaves it to the system.
+    """
+    sockets = [_bind(parse_address(text), takeover=takeover) for text in addresses]
+    for sock in sockets if patience else ():
+        _watch(sock, patience)
+    return sockets
 
 
 def check_certificate(tls: Tls) -> None:
@@ -73,6 +79,20 @@ def _socket(address: Address) -> socket.socket:
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     return sock
+
+
+def _watch(sock: socket.socket, patience: float) -> None:
+    """Let the kernel find out about clients that vanish without a word; connections inherit it from their listener.
+
+    Else an engine goes on for a machine that is gone until its answer is whole, or for a quarter of an hour.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    every = max(1, int(patience / 3))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, every)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(patience * 1000))
 
 
 def name(sock: socket.socket) -> str:

@@ -340,7 +340,7 @@ def serve(config: Config, *, source: Source, role: Role = ALONE) -> int:
     sink = logs.configure(config.log)
     room.raise_limit()
     shared = role.takeover or config.workers > 1
-    sockets = listen.bind(config.listen, takeover=shared)
+    sockets = listen.bind(config.listen, takeover=shared, patience=config.limits.idle)
     ops = listen.bind(config.listen_metrics, takeover=shared)
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
