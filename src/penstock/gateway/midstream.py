@@ -85,13 +85,13 @@ def _how(attempt: Attempt) -> str:
 
 
 def _candidates(request: Request, attempt: Attempt, reader: Joined) -> list[Candidate] | str:
-    """Backends of the same target that can go on, best first: one that has not failed yet, and by tokens before all else."""
+    """Backends of the same target that can go on: those that failed least for this request, by tokens before all else."""
     known, now = request.known, time.monotonic()
     ways = known.order(None) if isinstance(known, Ways) else ()
     failed = [name for name, _ in request.failures]
     found: list[Candidate] = []
     reasons: list[str] = []
-    for way in sorted(ways, key=lambda way: failed.count(way.backend.name)):
+    for way in ways:
         backend = way.backend
         if (way.rank, way.model) != (attempt.way.rank, attempt.way.model):
             continue
@@ -106,6 +106,9 @@ def _candidates(request: Request, attempt: Attempt, reader: Joined) -> list[Cand
             else:
                 reasons.append(f"{backend.name}: {how}")
     if found:
+        # One that failed already has room for that very reason: it is not asked while another can be waited for.
+        fewest = min(failed.count(way.backend.name) for way, _ in found)
+        found = [one for one in found if failed.count(one[0].backend.name) == fewest]
         return sorted(found, key=lambda one: one[1] is not How.TOKENS)
     return "; ".join(dict.fromkeys(reasons)) or "nobody else serves it"
 
