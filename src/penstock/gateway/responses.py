@@ -19,18 +19,22 @@ from starlette.responses import Response, StreamingResponse
 
 from penstock.config import Limits
 from penstock.errors import BrokenAnswer, EngineFault, EngineTimeout, Unreachable
+from penstock.gateway.answer import ERRORS, coded
 from penstock.gateway.answers import unknown_answer
 from penstock.gateway.fleet import Backend
 from penstock.gateway.line import Line
 from penstock.gateway.upstream import Exchange, Listener
+from penstock.protocols import refusal
 from penstock.protocols.dialect import Call, Reader, Timing
 from penstock.protocols.openai_stream import ResponsesStream
-from penstock.types import Face, Operation
+from penstock.types import Face, Operation, Wire
 
 log = structlog.stdlib.get_logger("penstock.line")
 
 HIGH_WATER = 256 * 1024
 """Bytes that wait for the client before the engine has to."""
+_EVENTS = "text/event-stream"
+_JSON = "application/json"
 CLIENT_LEFT = 499
 """Status of an answer that nobody waits for."""
 T = TypeVar("T")
@@ -96,6 +100,7 @@ class _Answer(Listener):
         self._exchange: Exchange | None = None
         self._status = 0
         self._kind = ""
+        self._coded = False
         self._pieces: deque[bytes] = deque()
         self._waiting = 0
         self._some = asyncio.Event()
@@ -111,9 +116,12 @@ class _Answer(Listener):
         self._exchange = origin.ask(head + self._backend.key_header + length + b"\r\n", self)
         while not self._status:
             await self._more(self._limits.total)
+        if self._coded:
+            raise BrokenAnswer("it compressed an answer that was not to be compressed")
         headers = {"x-penstock-backend": self._backend.name}
-        if not self._kind.startswith("text/event-stream") or not _streamable(scope):
-            return Response(await self._collected(), self._status, headers, media_type=self._kind)
+        if not self._kind.startswith(_EVENTS) or not _streamable(scope):
+            body, kind = _fit(self._status, self._kind, await self._collected())
+            return Response(body, self._status, headers, media_type=kind)
         self.streaming = True
         headers["cache-control"] = "no-cache"
         # Where the client leaves between two events, nobody asks the iterator for its next one.
@@ -176,7 +184,8 @@ class _Answer(Listener):
 
     def answered(self, status: int, headers: dict[bytes, bytes]) -> None:
         self._status = status
-        self._kind = headers.get(b"content-type", b"application/json").decode("latin-1")
+        self._kind = headers.get(b"content-type", _JSON.encode()).decode("latin-1")
+        self._coded = coded(headers)
         self._some.set()
 
     def received(self, data: bytes) -> None:
@@ -193,6 +202,18 @@ class _Answer(Listener):
     def lost(self, fault: EngineFault) -> None:
         self._fault = fault
         self._some.set()
+
+
+def _fit(status: int, kind: str, body: bytes) -> tuple[bytes, str]:
+    """A whole answer and its content type, once it is known to be whole and no page of somebody else's."""
+    if status >= ERRORS:
+        return refusal.translated(Face.OPENAI, Wire.OPENAI, status, body), _JSON
+    if kind.startswith(_EVENTS):
+        reader = _reader()
+        return reader.feed(body) + reader.close(), kind
+    if not kind.startswith(_JSON) or not refusal.is_json(body):
+        raise BrokenAnswer(f"it answered {status} with {kind or 'no content type'} that is not the JSON it should be")
+    return body, kind
 
 
 def _streamable(scope: object) -> bool:

@@ -85,9 +85,9 @@ def stream_error(face: Face, error: PenstockError) -> bytes:
 
 def translated(face: Face, wire: Wire, status: int, answer: bytes) -> bytes:
     """An engine's own error answer in the client's protocol; untouched where it already is."""
-    if wire is Wire.OPENAI and face is not Face.OLLAMA and _is_json(answer):
+    if wire is Wire.OPENAI and face is not Face.OLLAMA and is_json(answer):
         return answer
-    if wire is Wire.OLLAMA and face is Face.OLLAMA and _is_json(answer):
+    if wire is Wire.OLLAMA and face is Face.OLLAMA and is_json(answer):
         return answer
     return _render(face, status, message_of(answer), None, None)
 
@@ -128,8 +128,10 @@ def _said(raw: msgspec.Raw) -> str:
         return bytes(raw)[:300].decode("utf-8", "replace")
 
 
-def _is_json(answer: bytes) -> bool:
+def is_json(answer: bytes) -> bool:
+    """Whether a body is a whole object of JSON in UTF-8."""
     try:
+        answer.decode()
         msgspec.json.decode(answer, type=_AnyError)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False

@@ -113,6 +113,22 @@ async def test_a_stored_answer_that_breaks_off_ends_in_an_error(site: Site) -> N
         assert stream.status == 200
         assert b'"error"' in stream.events[-1]
         assert b"response.completed" not in stream.body
+    for script in (
+        Script(reset=True),
+        Script(truncate=40),
+        Script(cut_json=40),
+        Script(body="<html>"),
+        Script(gzip=True),
+        Script(content_type="text/plain"),
+    ):
+        site.first.script = script
+        torn = await once(site.url, f"/v1/responses/{identity}")
+        assert torn.status == 502, script
+        assert torn.json()["error"]["code"] in {"engine_unreachable", "engine_broken_answer"}
+    page = "HTTP/1.1 503 Busy\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>"
+    site.first.script = Script(raw=page)
+    refused = await once(site.url, f"/v1/responses/{identity}")
+    assert (refused.status, refused.error) == (503, "<html>")
     site.first.script = Script(reset=True)
     whole = await once(site.url, f"/v1/responses/{identity}")
     assert whole.status == 502
