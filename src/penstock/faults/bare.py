@@ -15,12 +15,12 @@ LIMIT = 12.0
 
 
 class Bare:
-    """One connection; an async context manager. `buffer` makes the kernel's part of a slow reader small."""
+    """One connection; an async context manager. `buffer` makes the kernel's part of a slow reader small; `sock` is one to connect."""
 
-    def __init__(self, url: str, *, buffer: int = 0) -> None:
+    def __init__(self, url: str, *, buffer: int = 0, sock: socket.socket | None = None) -> None:
         parts = urlsplit(url)
         self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
-        self.socket = socket.socket()
+        self.socket = sock or socket.socket()
         self.socket.settimeout(0)
         if buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)

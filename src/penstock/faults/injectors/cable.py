@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -29,11 +29,17 @@ _count = iter(range(1, 1 << 16))
 class Cable:
     """The link between here and there."""
 
-    def __init__(self, holder: int, near: str, host: str) -> None:
+    def __init__(self, holder: int, near: str, host: str, here: str) -> None:
         self._holder = holder
         self._near = near
         self.host = host
         """Where the far end can be reached."""
+        self.here = here
+        """The address of the near end."""
+
+    async def socket(self) -> socket.socket:
+        """A socket of the far end, for a client there."""
+        return await asyncio.to_thread(_made_there, self._holder, socket.socket)
 
     async def pull(self) -> None:
         """From now on no packet passes."""
@@ -57,7 +63,7 @@ async def cable(port: int) -> AsyncIterator[tuple[Cable, str]]:
     try:
         one = await _laid(holder.pid)
         try:
-            listener = await asyncio.to_thread(_listening_there, holder.pid)
+            listener = await asyncio.to_thread(_made_there, holder.pid, lambda: socket.create_server(("", 0)))
             async with _relayed(listener, port):
                 yield one, f"http://{one.host}:{listener.getsockname()[1]}"
         finally:
@@ -83,7 +89,7 @@ async def _laid(holder: int) -> Cable:
     await _run(*inside, "addr", "add", f"{base}.{last + 2}/30", "dev", "far")
     await _run(*inside, "link", "set", "far", "up")
     await _run(*inside, "link", "set", "lo", "up")
-    return Cable(holder, near, f"{base}.{last + 2}")
+    return Cable(holder, near, f"{base}.{last + 2}", f"{base}.{last + 1}")
 
 
 def _wait_for_namespace(holder: int) -> None:
@@ -96,8 +102,8 @@ def _wait_for_namespace(holder: int) -> None:
         time.sleep(_LOOK)
 
 
-def _listening_there(holder: int) -> socket.socket:
-    """A listening socket in the holder's namespace: made by a thread that goes there and does not come back."""
+def _made_there(holder: int, socket_of: Callable[[], socket.socket]) -> socket.socket:
+    """A socket in the holder's namespace: made by a thread that goes there and does not come back."""
     made: list[socket.socket] = []
     trouble: list[OSError] = []
 
@@ -107,7 +113,7 @@ def _listening_there(holder: int) -> socket.socket:
             if libc.setns(there.fileno(), _NEWNET):
                 trouble.append(OSError(ctypes.get_errno(), "setns"))
                 return
-        made.append(socket.create_server(("", 0)))
+        made.append(socket_of())
 
     thread = threading.Thread(target=make)
     thread.start()
