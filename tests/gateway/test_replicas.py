@@ -1,149 +1,123 @@
-"""A real gateway over four scripted replicas: conversations stay, a hot beginning spreads, what a replica held goes with it."""
+"""Which engines a backend stands for: pure, of the configuration, the lists and what names lead to."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+import re
 
-import pytest_asyncio
-from tests.fakes.gateway import Gateway, StartGateway
-from tests.fakes.raw import Raw, once
-from tests.gateway.fleets import Still, config, vllm
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.gateway.fleets import config
 
-from penstock.faults.condition import Model
-from penstock.faults.engine import Engine
-from penstock.gateway.prefix import Sent, Trip, prompt
+from penstock.config import Backend
+from penstock.errors import BadRequest
+from penstock.gateway import replicas
+from penstock.types import Kind
 
-CHATS = 16
-Turns = list[dict[str, str]]
-
-
-class Fleet:
-    """One alias over four replicas."""
-
-    def __init__(self, gateway: Gateway, engines: dict[str, Engine]) -> None:
-        self.gateway = gateway
-        self.engines = engines
-
-    async def ask(self, turns: Sequence[dict[str, str]], *headers: str) -> str:
-        """Who answered; the answer becomes part of the conversation."""
-        body = {"model": "m", "messages": list(turns), "stream": True}
-        answer = await once(self.gateway.url, "/v1/chat/completions", body, *headers)
-        assert answer.status == 200, answer.body
-        return answer.header("x-penstock-backend") or ""
-
-    async def states(self, **wanted: str) -> None:
-        await self.gateway.until(
-            "/stats", lambda page: all(page["backends"][name]["state"] == state for name, state in wanted.items())
-        )
+HERE = config(
+    {
+        "gpu": Backend(kind=Kind.VLLM, url="http://10.0.0.5:8000", slots=7),
+        "each": Backend(kind=Kind.VLLM, url="http://engines.test:8000", resolve="each"),
+        "local": Backend(kind=Kind.EMBEDDED, model="guide"),
+    },
+    [(["gpu", "each"], "m")],
+)
 
 
-@pytest_asyncio.fixture
-async def fleet(gateway: StartGateway) -> AsyncIterator[Fleet]:
-    async with AsyncExitStack() as life:
-        engines = {
-            f"gpu-{number}": await life.enter_async_context(Engine([Model("m", window=100_000)])) for number in range(4)
-        }
-        running = await gateway(
-            {
-                "backends": {
-                    name: {"kind": "vllm", "url": engine.url, "probe": "100ms"} for name, engine in engines.items()
-                },
-                "aliases": {"m": {"targets": [{"backends": list(engines), "model": "m"}]}},
-            }
-        )
-        yield Fleet(running, engines)
+def urls(lists: replicas.Lists, found: replicas.Found, name: str) -> set[str]:
+    return {one.url for one in replicas.expanded(HERE, lists, found)[name].values()}
 
 
-def said(number: int, length: int) -> str:
-    return random.Random(number).randbytes(length // 2).hex()
+def test_a_backend_stands_for_itself() -> None:
+    for name, group in replicas.expanded(HERE, {}, {}).items():
+        assert group == {name: HERE.backends[name]}
 
 
-async def converse(fleet: Fleet, chats: list[Turns], turns: int) -> list[str]:
-    """So many turns of each, in turn; who answers each of them."""
-    owners = [""] * len(chats)
-    for turn in range(turns):
-        for number, chat in enumerate(chats):
-            chat.append({"role": "user", "content": said(1000 * number + turn, 1200)})
-            # every other conversation has a name, the others are known by their words
-            owner = await fleet.ask(chat, *((f"x-session-id: chat {number}",) if number % 2 else ()))
-            assert turn == 0 or owner == owners[number]
-            owners[number] = owner
-            chat.append({"role": "assistant", "content": said(1000 * number + 500 + turn, 800)})
-    return owners
+def test_a_list_takes_the_place_of_its_url() -> None:
+    group = replicas.expanded(HERE, {"gpu": ("http://10.0.0.5:8000", "http://10.0.0.6:8000")}, {})["gpu"]
+    assert {one.url for one in group.values()} == {"http://10.0.0.5:8000", "http://10.0.0.6:8000"}
+    assert group["gpu"] is HERE.backends["gpu"]
+    assert all(one.slots == 7 for one in group.values())
+    (other,) = set(group) - {"gpu"}
+    assert re.fullmatch(r"gpu-[0-9a-f]{8}", other)
+    assert "10.0.0" not in other
 
 
-async def test_conversations_stay_where_they_were_read_and_move_only_with_their_replica(fleet: Fleet) -> None:
-    """X15, and fault 32: a replica that goes moves its own conversations alone; when it returns it holds nothing."""
-    chats: list[Turns] = [[{"role": "system", "content": said(-1, 600)}] for _ in range(CHATS)]
-    before = await converse(fleet, chats, 3)
-    assert min(Counter(before)[name] for name in fleet.engines) >= 2
-
-    gone = before[0]
-    await fleet.engines[gone].stop()
-    await fleet.states(**{gone: "down"})
-    after = await converse(fleet, chats, 2)
-    assert gone not in after
-    moved = [number for number in range(CHATS) if after[number] != before[number]]
-    assert moved == [number for number in range(CHATS) if before[number] == gone]
-
-    await fleet.engines[gone].start()
-    await fleet.states(**{gone: "ready"})
-    assert await converse(fleet, chats, 1) == after
-    new = await converse(fleet, [[{"role": "system", "content": said(-2 - number, 3000)}] for number in range(8)], 1)
-    assert gone in new
+def test_every_address_of_a_name_is_a_replica() -> None:
+    assert urls({}, {"engines.test": ("10.1.0.1", "10.1.0.2")}, "each") == {
+        "http://10.1.0.1:8000",
+        "http://10.1.0.2:8000",
+    }
+    assert urls({}, {"engines.test": ("fd00::7",)}, "each") == {"http://[fd00::7]:8000"}
+    assert urls({}, {"engines.test": ()}, "each") == {"http://engines.test:8000"}
 
 
-async def test_a_hot_beginning_is_read_by_as_many_replicas_as_it_takes(fleet: Fleet) -> None:
-    """Forty requests with one beginning of 8 KiB, none of which ends."""
-    gates = [engine.hold(before=1) for engine in fleet.engines.values()]
-    hot = said(7, 8192)
-    async with AsyncExitStack() as life:
-        clients = []
-        for number in range(40):
-            raw = await life.enter_async_context(Raw(fleet.gateway.url))
-            turns = [{"role": "system", "content": hot}, {"role": "user", "content": f"question {number}"}]
-            raw.ask("/v1/chat/completions", {"model": "m", "messages": turns, "stream": True})
-            clients.append(raw)
-        running = list(fleet.engines.values())
-        await fleet.gateway.until("/livez", lambda _: sum(engine.running for engine in running) == len(clients))
-        carried = [engine.running for engine in running]
-        assert min(carried) >= 6, carried
-        assert max(carried) <= 15, carried
-        for gate in gates:
-            gate.open()
-        answers = await asyncio.gather(*(raw.answer() for raw in clients))
-        assert {answer.status for answer in answers} == {200}
+def test_an_address_of_our_own_is_no_replica() -> None:
+    found = {"engines.test": ("127.0.0.1", "10.1.0.2")}
+    lists = {"each": ("http://engines.test:8000",)}
+    assert urls(lists, found, "each") == {"http://10.1.0.2:8000"}
 
 
-async def test_tenants_with_the_same_words_are_told_apart() -> None:
-    """X15: what one tenant's prompt left in a replica draws no other tenant there."""
-    sent = {"a": Sent(), "b": Sent()}
-    body = b'{"messages":[' + said(8, 8192).encode()
-    Trip(prompt("one", "m", "chat", body)).begin(sent["a"], 0.0)
-    assert sent["a"].known(prompt("one", "m", "chat", body)) > 8000
-    assert sent["a"].known(prompt("two", "m", "chat", body)) == 0
+def test_there_is_a_limit() -> None:
+    many = tuple(f"10.2.{number // 250}.{number % 250}" for number in range(1000))
+    assert len(replicas.expanded(HERE, {}, {"engines.test": many})["each"]) == replicas.MOST
 
 
-async def test_an_engine_that_began_anew_between_two_looks_holds_nothing() -> None:
-    """Its count of prompt tokens is smaller than it was."""
-    asked = prompt("t", "m", "chat", b'{"messages":[' + b"x" * 4000)
-    async with Engine(["m"]) as engine:
-        fleet = Still(config({"gpu": vllm(engine.url)}, [(["gpu"], "m")]))
-        backend = fleet.backends["gpu"]
-        engine._prompted = 100
-        await fleet.look()
-        Trip(asked).begin(backend.sent, 0.0)
-        await fleet.look()
-        assert backend.sent.knows(asked.session)
-        engine._prompted = 3
-        await fleet.look()
-        assert not backend.sent.knows(asked.session)
-        Trip(asked).begin(backend.sent, 0.0)
-        await engine.stop()
-        await fleet.look()
-        assert backend.sent.known(asked) == 0
-        fleet.close()
+def test_names_that_are_resolved() -> None:
+    assert replicas.hosts(HERE, {}) == {"engines.test"}
+    assert replicas.hosts(HERE, {"gpu": ("http://other.test:1", "http://localhost:2", "http://[::1]:3")}) == {
+        "engines.test",
+        "other.test",
+    }
+
+
+def test_one_more_and_one_less() -> None:
+    lists = replicas.with_replica(HERE, {}, "gpu", "http://10.0.0.6:8000/v1/")
+    assert lists == {"gpu": ("http://10.0.0.5:8000", "http://10.0.0.6:8000")}
+    (name,) = set(replicas.expanded(HERE, lists, {})["gpu"]) - {"gpu"}
+    assert replicas.without_replica(HERE, lists, "gpu", name) == {"gpu": ("http://10.0.0.5:8000",)}
+    assert replicas.without_replica(HERE, lists, "gpu", "gpu") == {"gpu": ("http://10.0.0.6:8000",)}
+    assert replicas.without_replica(HERE, lists, "gpu", "http://10.0.0.6:8000") == {"gpu": ("http://10.0.0.5:8000",)}
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "why"),
+    [
+        ("gpi", "http://10.0.0.6:8000", "did you mean 'gpu'"),
+        ("local", "http://10.0.0.6:8000", "embedded"),
+        ("gpu", "http://10.0.0.5:8000", "is one already"),
+        ("gpu", "http://127.0.0.1:8000", "where this gateway itself listens"),
+        ("gpu", "http://localhost:8000/v1", "where this gateway itself listens"),
+        ("gpu", "ftp://10.0.0.6", "a URL that begins with http"),
+        ("gpu", "http://user:secret@10.0.0.6:8000", "without user or password"),
+        ("each", "http://10.0.0.6:8000", "no name to resolve"),
+    ],
+)
+def test_what_cannot_be_added(name: str, url: str, why: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        replicas.with_replica(HERE, {}, name, url)
+    assert why in refused.value.sentence()
+
+
+def test_what_cannot_be_removed() -> None:
+    for which, why in (("http://10.0.0.9:1", "none of its own"), ("gpu", "the last one")):
+        with pytest.raises(BadRequest) as refused:
+            replicas.without_replica(HERE, {}, "gpu", which)
+        assert why in refused.value.message
+    full = {"gpu": tuple(f"http://10.3.0.{number}:1" for number in range(replicas.MOST))}
+    with pytest.raises(BadRequest, match="256"):
+        replicas.with_replica(HERE, full, "gpu", "http://10.0.0.6:8000")
+
+
+@given(numbers=st.lists(st.integers(1, 250), min_size=1, max_size=40), again=st.randoms(use_true_random=False))
+def test_a_replica_has_one_name_whatever_stands_beside_it(numbers: list[int], again: object) -> None:
+    """In any order, in every worker: it is what a conversation's place hangs on."""
+    given_urls = [f"http://10.9.0.{number}:8000" for number in numbers]
+    shuffled = list(given_urls)
+    again.shuffle(shuffled)  # type: ignore[attr-defined]  # hypothesis' random
+    one = replicas.expanded(HERE, {"gpu": tuple(given_urls)}, {})["gpu"]
+    other = replicas.expanded(HERE, {"gpu": tuple(shuffled)}, {})["gpu"]
+    assert {name: backend.url for name, backend in one.items()} == {
+        name: backend.url for name, backend in other.items()
+    }
+    assert len(one) == len(set(numbers))

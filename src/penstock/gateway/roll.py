@@ -35,8 +35,6 @@ EVERY = 1.0
 RESOLVE = 5
 """Looks at the file for one at the addresses behind names."""
 RESOLVE_LIMIT = 2.0
-LARGEST = 1024 * 1024
-"""Bytes of a fleet file."""
 _HEADER = "# Written by `penstock replicas`; it may be edited, and is read again when it changes.\n"
 
 Resolve = Callable[[str], Awaitable[frozenset[str]]]
@@ -188,8 +186,6 @@ def _stamp(path: Path) -> tuple[int, ...]:
         found = path.stat()
     except OSError:
         return ()
-    if found.st_size > LARGEST:
-        raise ConfigError(f"Reading the fleet file {path}: it has more than {LARGEST} bytes.")
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
