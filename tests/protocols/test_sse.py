@@ -105,7 +105,7 @@ def test_a_large_event_within_the_bound_is_whole() -> None:
         (b"event: ping\n\n", None),
         (b"database: x\n\n", None),
         (b"x-more: y\n\n", None),
-        (b": \x00\xff\n\n", None),
+        (b": \x00 \xc3\xbc\n\n", None),
     ],
 )
 def test_payload(event: bytes, data: bytes | None) -> None:
@@ -127,8 +127,15 @@ def test_payload(event: bytes, data: bytes | None) -> None:
 @pytest.mark.parametrize("beside", [b"", b"data: x\n"])
 def test_a_line_that_is_no_field_is_a_fault(line: bytes, beside: bytes) -> None:
     """What it meant to say would be lost without a trace, and the answer look whole all the same."""
-    with pytest.raises(BrokenAnswer, match="no field"):
+    with pytest.raises(BrokenAnswer, match="no field|not UTF-8"):
         sse.payload(beside + line + b"\n\n")
+
+
+@pytest.mark.parametrize("event", [b": \xff\n\n", b"event: \xe2\x82\ndata: {}\n\n", b"data: a\ndata: \xf0\x9f\n\n"])
+def test_bytes_that_are_no_text_are_a_fault(event: bytes) -> None:
+    """Also in a comment: the official client decodes every line before it looks what it is."""
+    with pytest.raises(BrokenAnswer, match="UTF-8"):
+        sse.payload(event)
 
 
 def test_the_end_of_the_body_completes_an_event_that_ends_in_a_bare_cr() -> None:

@@ -105,10 +105,13 @@ def _undecided(data: bytes, end: re.Match[bytes]) -> bool:
 def payload(event: bytes) -> bytes | None:
     """The data of one raw event, lines joined with LF; None where it carries none (comments, keep-alives).
 
-    Raises `BrokenAnswer` for a line that is neither a comment nor a field.
+    Raises `BrokenAnswer` for a line that is neither a comment nor a field, and beside such lines for what is not UTF-8: clients
+    decode comments too.
     """
     if event.startswith(b"data: ") and event.find(b"\n") >= len(event) - 2 and b"\r" not in event:
         return event[6:-2]
+    if not event.isascii():
+        _check_text(event)
     lines = []
     for line in _LINE.split(event):
         name, colon, value = line.partition(b":")
@@ -118,6 +121,14 @@ def payload(event: bytes) -> bytes | None:
             msg = f"Reading the engine's event stream: a line that is no field: {line[:60]!r}."
             raise BrokenAnswer(msg)
     return b"\n".join(lines) if lines else None
+
+
+def _check_text(event: bytes) -> None:
+    try:
+        event.decode()
+    except UnicodeDecodeError as error:
+        msg = f"Reading the engine's event stream: it is not UTF-8 ({error})."
+        raise BrokenAnswer(msg) from None
 
 
 def event(data: bytes, name: str = "") -> bytes:
