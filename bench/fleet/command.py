@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from bench import machine
 from bench.fleet import report
-from bench.fleet.compare import ROUTERS, Plan, run
+from bench.fleet.compare import ROUTERS, Plan, Row, run
 from bench.fleet.policies import POLICIES
 from bench.fleet.work import WORKLOADS
 from bench.peers import OURS, PEERS, ROUTER_NAME
@@ -36,6 +36,8 @@ def fleet(
     known = (*POLICIES, *(() if router.missing else ROUTERS))
     plan = Plan(seeds, _named(only, tuple(WORKLOADS)), _named(policies, known))
     facts = machine.describe()
+    versions = {one: PEERS[one].version() for one in (OURS, ROUTER_NAME)}
+    command = shlex.join(["make", "bench", f"ARGS={shlex.join(sys.argv[1:])}"])
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -45,9 +47,11 @@ def fleet(
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=plan.steps)
-        rows = list(run(plan, lambda text: progress.update(task, description=text, advance=1)))
-    versions = {one: PEERS[one].version() for one in (OURS, ROUTER_NAME)}
-    command = shlex.join(["make", "bench", f"ARGS={shlex.join(sys.argv[1:])}"])
+        rows: list[Row] = []
+        for row in run(plan, lambda text: progress.update(task, description=text, advance=1)):
+            rows.append(row)
+            if len(rows) % (plan.steps // seeds) == 0:  # a seed is complete: hours are not lost to an interruption
+                report.write(report.Report(facts, versions, command, rows), name)
     made = report.Report(facts, versions, command, rows)
     report.show(made, Console(width=max(console.width, WIDTH)))
     for path in report.write(made, name):

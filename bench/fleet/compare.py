@@ -66,8 +66,8 @@ class Plan:
 
 def run(plan: Plan, progress: Callable[[str], None]) -> Iterator[Row]:
     """Every policy gets the very same flows."""
-    for workload in plan.workloads:
-        for seed in range(1, plan.seeds + 1):
+    for seed in range(1, plan.seeds + 1):
+        for workload in plan.workloads:
             asked = flows(workload, seed)
             for policy in plan.policies:
                 progress(f"{workload}, seed {seed}, {policy}")

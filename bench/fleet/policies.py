@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import xxhash
 
+from bench.fleet.replica import Engine
 from bench.fleet.simulation import REPLICAS
-from bench.fleet.work import MODEL, TENANT, Ask
+from bench.fleet.work import BLOCK, MODEL, TENANT, Ask
 from penstock.gateway import prefix, route
 from penstock.gateway.prefix import Sent, Trip
 
@@ -108,7 +109,9 @@ class Ours(Counting):
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
-        self._sent = {name: Sent(LIMIT) for name in NAMES}
+        self._sent = {name: Sent() for name in NAMES}
+        for one in self._sent.values():
+            one.has_room(Engine().blocks * BLOCK)
         self._trips: dict[int, Trip] = {}
         self._gauges = [(0, 0)] * REPLICAS
 
@@ -135,8 +138,6 @@ class Ours(Counting):
     def seen(self, replica: int, running: int, waiting: int) -> None:
         self._gauges[replica] = (running, waiting)
 
-
-LIMIT = 8192 * 16 * prefix.TOKEN
 
 OURS = "penstock"
 POLICIES: dict[str, Callable[[int], Counting]] = {

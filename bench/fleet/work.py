@@ -121,7 +121,7 @@ def chat(dice: random.Random) -> Iterator[Flow]:
     say which conversation they are.
     """
     systems = [text(dice, around(dice, 400, 0.5, 1500)) for _ in range(6)]
-    for number, begin in enumerate(arrivals(dice, 6.0, 100.0)):
+    for number, begin in enumerate(arrivals(dice, 3.0, 80.0)):
         talk = Talk()
         if dice.random() < 1 / 3:
             talk.say("system", dice.choice(systems))
@@ -141,7 +141,7 @@ def shared(dice: random.Random) -> Iterator[Flow]:
         talk.say("system", text(dice, around(dice, 3000, 0.6, 12_000)))
         talks.append(talk)
     weights = zipf(len(talks), 0.9)
-    for begin in arrivals(dice, 38.0, 45.0):
+    for begin in arrivals(dice, 16.0, 45.0):
         talk = dice.choices(talks, weights)[0].begun_again()
         talk.say("user", text(dice, around(dice, 80, 0.8, 600)))
         talk.ask(text(dice, around(dice, 150, 0.8, 800)), 0.0)
@@ -150,7 +150,7 @@ def shared(dice: random.Random) -> Iterator[Flow]:
 
 def documents(dice: random.Random) -> Iterator[Flow]:
     """Long documents, 12,000 tokens in the mean, with five questions each: some at once, others one after the other."""
-    for begin in arrivals(dice, 1.1, 250.0):
+    for begin in arrivals(dice, 0.55, 220.0):
         document = Talk()
         document.say("user", text(dice, around(dice, 12_000, 0.5, 40_000)))
         at = begin
@@ -165,7 +165,7 @@ def documents(dice: random.Random) -> Iterator[Flow]:
 def agents(dice: random.Random) -> Iterator[Flow]:
     """Agents with tools: three kinds with 2500 tokens of tools each, tasks started in bursts, a context that grows by every call."""
     kinds = [text(dice, around(dice, 2500, 0.3, 6000)) for _ in range(3)]
-    for begin in arrivals(dice, 0.33, 150.0):
+    for begin in arrivals(dice, 0.17, 120.0):
         kind, task = dice.choice(kinds), text(dice, around(dice, 600, 0.6, 3000))
         for member in range(1 + min(7, int(dice.expovariate(1 / 2.5)))):
             talk = Talk()
@@ -182,8 +182,8 @@ def hot(dice: random.Random) -> Iterator[Flow]:
     """An adversarial hot key: one beginning of 6000 tokens gets half of all requests, in gusts; the others share nothing."""
     talk = Talk()
     talk.say("system", text(dice, 6000))
-    gusts = [(begin, dice.uniform(3, 12)) for begin in arrivals(dice, 0.1, 45.0)]
-    for begin in arrivals(dice, 70.0, 45.0):
+    gusts = [(begin, dice.uniform(3, 12)) for begin in arrivals(dice, 0.1, 40.0)]
+    for begin in arrivals(dice, 32.0, 40.0):
         if any(gust <= begin < gust + seconds for gust, seconds in gusts) or dice.random() < 0.15:
             one = talk.begun_again()
             one.say("user", text(dice, around(dice, 60, 0.6, 400)))

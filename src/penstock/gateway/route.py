@@ -16,6 +16,8 @@ LONGER = 16 * 1024
 """Bytes of reading by which it may be behind the best one and still keep them."""
 NEAR = 1024
 """Bytes of reading by which replicas that know nothing of a prompt are as good as each other."""
+NAMED = 4096
+"""The same for a conversation with a name: workers that never heard of it shall agree on its replica."""
 
 Load = Callable[[str], float]
 
@@ -81,7 +83,7 @@ def _ordered(names: Sequence[str], asked: Prompt, load: Load, sent: Mapping[str,
             _keep(found, asked.session, loads, prices, sent)
     elif asked.key:
         key, best = asked.key, prices[found[0]]
-        near = sum(price <= best + NEAR for price in prices.values())
+        near = sum(price <= best + (NAMED if asked.session else NEAR) for price in prices.values())
         found[:near] = sorted(found[:near], key=lambda name: xxhash.xxh3_64_intdigest(name, key), reverse=True)
     return found
 
