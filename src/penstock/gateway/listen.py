@@ -24,6 +24,8 @@ DOORS = 8
 """Handles that the loop has on each address; see `doors`."""
 _SO_ATTACH_REUSEPORT_CBPF = 51
 _LOAD_ABSOLUTE, _RETURN_A, _MODULO, _ADD = 0x20, 0x16, 0x94, 0x04
+_QUEUE = 24
+"""Where `tcpi_unacked` stands in struct tcp_info of linux/tcp.h: of a listener it is the length of its accept queue."""
 _RANDOM = 0xFFFFF000 + 56
 """SKF_AD_OFF + SKF_AD_RANDOM of linux/filter.h: a random number."""
 
@@ -108,6 +110,14 @@ def doors(sock: socket.socket) -> list[socket.socket]:
     10 ms and more: with a single handle new clients would wait for many seconds while those already in are served.
     """
     return [sock.dup() for _ in range(DOORS - 1)]
+
+
+def waiting(sock: socket.socket) -> int:
+    """Connections that the kernel has accepted for this listener and nobody has taken in yet; 0 where it does not say."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUE + 4)
+    return int.from_bytes(told[_QUEUE:], sys.byteorder)
 
 
 def turn_away(sock: socket.socket, older: int) -> None:

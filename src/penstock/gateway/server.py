@@ -51,6 +51,8 @@ TICKS_PER_SWEEP = 10
 LINGER = 2.0
 """Seconds an idle client connection is kept during a drain: its client may be about to send."""
 FLUSH = 0.25
+FEWEST, ROUNDS = 4, 200
+"""Rounds of the loop in which it takes in connections that the kernel has accepted, before it closes its listeners."""
 EIGHTH = 8
 """Of all client connections, as many as are closed at once where there is no room, if they are idle."""
 
@@ -302,9 +304,11 @@ class _Server(uvicorn.Server):
     async def _close_listeners(self, sockets: list[socket.socket]) -> None:
         for sock in sockets:
             listen.turn_away(sock, self._workers)
-        # What the kernel accepted before is taken in by the loop in its next rounds.
-        for _ in range(5):
+        # What the kernel accepted before is taken in by the loop in its next rounds, a few connections in each.
+        for number in range(ROUNDS):
             await asyncio.sleep(TICK / 5)
+            if number >= FEWEST and not any(listen.waiting(sock) for sock in sockets):
+                break
         for server in self.servers:
             server.close()
         for sock in (*sockets, *self._doors):

@@ -23,6 +23,7 @@ _SLOW = Script(gap=0.08)
 """The thirteen tokens take a second: less than the drain."""
 _ENDLESS = Script(count=2000, gap=0.05)
 _EACH = 15
+_CROWD = 200
 
 
 async def finishes(site: Site) -> None:
@@ -51,6 +52,21 @@ async def deadline(site: Site) -> None:
         raise Failed(f"two seconds for what is under way were expected, seen {took:.2f} s")
     _recorded(site, 2, outcome="broken")
     _recorded(site, 1, outcome="refused")
+
+
+async def backlog(site: Site) -> None:
+    """SIGTERM while two hundred connections wait in the accept queue of a process that had no time for them: all are answered."""
+    site.process.signal(signal.SIGSTOP)
+    waiting = [site.asking(stream=False) for _ in range(_CROWD)]
+    await eventually(
+        lambda: _established(site.url) >= _CROWD, "connections that the kernel accepts for a stopped process"
+    )
+    site.process.signal(signal.SIGTERM)
+    site.process.signal(signal.SIGCONT)
+    for one in waiting:
+        answered(await one.seen(limit=30.0))
+    await _ended_well(site)
+    _recorded(site, _CROWD, outcome="answered")
 
 
 async def twice(site: Site) -> None:
@@ -145,6 +161,13 @@ def _recorded(site: Site, count: int, **fields: object) -> None:
         raise Failed(f"{count} records with {fields} were expected, seen {seen}")
 
 
+def _established(url: str) -> int:
+    """Connections to this port that the kernel has accepted, whether the process knows of them or not."""
+    port = f":{urlsplit(url).port or 80:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return sum(row[1].endswith(port) and row[3] == "01" for row in rows)
+
+
 def _accepts(url: str) -> bool:
     parts = urlsplit(url)
     with socket.socket() as probe:
@@ -157,6 +180,7 @@ _OURS = frozenset({Need.PROCESS, Need.PENSTOCK})
 SCENARIOS = (
     Scenario(26, "sigterm", finishes, _PROCESS),
     Scenario(26, "drain-deadline", deadline, _PROCESS),
+    Scenario(26, "accept-queue", backlog, _PROCESS),
     Scenario(26, "second-signal", twice, _OURS, own=True),
     Scenario(26, "rolling-restart", rolling, _OURS, own=True),
     Scenario(26, "rolling-restart-workers", rolling_workers, _OURS, own=True, limit=120.0),
