@@ -64,8 +64,10 @@ class Splitter:
     def last(self) -> list[bytes]:
         """The event that the end of the body completes: one whose last CR could have been half of a CRLF."""
         rest = self.rest
+        if not _END.search(rest):
+            return []
         self._hold(b"")
-        return [rest] if _END.search(rest) else []
+        return [rest]
 
     @property
     def rest(self) -> bytes:
