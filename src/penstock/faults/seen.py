@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -80,10 +80,19 @@ class Seen:
 class Asking:
     """One request on a connection of its own, from its first byte on; end it with `seen` or `leave`."""
 
-    def __init__(self, url: str, request: bytes, *, stream: bool, face: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        request: bytes,
+        *,
+        stream: bool,
+        face: str,
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
         self._request = request
+        self._before = before
         self._stream = stream
         self._face = face
         self._wire = bytearray()
@@ -104,7 +113,15 @@ class Asking:
         self._task = asyncio.create_task(self._run())
         return self
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self._task is not None and self._task.done()
+
     async def _run(self) -> None:
+        if self._before is not None:
+            await self._before()
+            self._began = time.monotonic()
         try:
             reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=_LARGEST)
             self._writer.write(self._request)

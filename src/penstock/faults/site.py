@@ -21,6 +21,7 @@ from penstock.faults.figures import figures
 from penstock.faults.gateways import Config, Gateway, Launched, Penstock
 from penstock.faults.scenario import Failed
 from penstock.faults.seen import LIMIT, Asking, Outcome, Seen, request
+from penstock.faults.turns import align
 
 MODEL = "m"
 WORDS = "water runs through the penstock to the turbines and back into the river"
@@ -72,6 +73,9 @@ class Site:
         """For files of the scenario; it is gone afterwards. Its path is short: sockets may live here."""
         self.notes: list[str] = []
         """What the table says beside the verdict."""
+        self.turns = False
+        """Whether the gateway takes turns between A and B, as `Stand` found out."""
+        self._under_way: list[Asking] = []
         self._before: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
         self._lines = 0
         self._count = itertools.count(1)
@@ -117,7 +121,14 @@ class Site:
             full = {"model": MODEL, "messages": [{"role": "user", "content": words}], "stream": stream, **(body or {})}
             full = {name: value for name, value in full.items() if value is not None}
         asked = request(path or PATHS[face], full, headers)
-        return Asking(self.url, asked, stream=stream, face=face).start()
+        self._under_way = [one for one in self._under_way if not one.ended]
+        before = self._align if self.turns and not self._under_way else None
+        asking = Asking(self.url, asked, stream=stream, face=face, before=before).start()
+        self._under_way.append(asking)
+        return asking
+
+    async def _align(self) -> None:
+        await align(self.url, MODEL, self.a, self.b)
 
     async def ask(
         self,

@@ -16,13 +16,13 @@ from penstock.faults.gateways import Gateway, Launched, Penstock, free_port, lau
 from penstock.faults.scenario import Failed, Need, Scenario
 from penstock.faults.script import HEALTHY
 from penstock.faults.site import MODEL, Site, configuration, ending, engines, folder
+from penstock.faults.turns import align
 
 SETTLED = 45.0
 """Seconds a gateway that runs on has to answer again after a scenario: longer than breakers rest."""
 
 _FRESH = 5.0
 """The same of one that was just started."""
-_TURNS = 3
 _STARTS = 3
 
 
@@ -107,7 +107,7 @@ async def _settled(a: Engine, b: Engine, gateway: Gateway, place: Path, patience
     """With empty journals: what it took to come up is no part of the scenario."""
     site = Site(a, b, gateway, place)
     if not gateway.ours:
-        await _aligned(site, patience)
+        await _asks(site, patience)
     for engine in (a, b):
         await engine.until(lambda engine=engine: not engine.running, "an idle engine")  # type: ignore[misc]
         engine.requests.clear()
@@ -115,25 +115,18 @@ async def _settled(a: Engine, b: Engine, gateway: Gateway, place: Path, patience
         engine.aborts.clear()
         engine.answered = 0
         engine.script = HEALTHY
+    site.turns = not gateway.ours and await align(site.url, MODEL, a, b)
     await site.settle()
     return site
 
 
-async def _aligned(site: Site, patience: float) -> None:
-    """Until A answers, and then until the next turn is A's again: or the fault would not be met.
-
-    A gateway that ran before may still avoid A; one that knows no order of upstreams takes turns.
-    """
+async def _asks(site: Site, patience: float) -> None:
+    """Until A is asked again, or the fault would not be met: a gateway that ran before may still avoid it."""
     until = time.monotonic() + patience
-    while not site.a.answered and time.monotonic() < until:
+    while not site.a.requests and time.monotonic() < until:
         await site.ask(stream=False)
-    if not site.a.answered:
+    if not site.a.requests:
         site.notes.append(f"A was not asked within {patience:g} s before it")
-    for _ in range(_TURNS):
-        before = site.b.answered
-        await site.ask(stream=False)
-        if site.b.answered > before:
-            return
 
 
 def namespaces() -> bool:

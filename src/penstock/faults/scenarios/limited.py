@@ -113,6 +113,6 @@ SCENARIOS = (
     Scenario(7, "unavailable", unavailable),
     Scenario(7, "without", without),
     Scenario(7, "everybody", everybody),
-    Scenario(7, "unbelievable", unbelievable),
+    Scenario(7, "unbelievable", unbelievable, frozenset({Need.PENSTOCK})),
     Scenario(7, "storm", storm),
 )

@@ -63,7 +63,7 @@ async def mute_everywhere(site: Site) -> None:
 async def slow_head(site: Site) -> None:
     """A's head comes byte by byte, too slowly: B answers once the limit to the first token has passed."""
     site.a.script = Script(head_gap=0.05)
-    answered(await _within(site, BOUND), by=site.b)
+    answered(await _within(site, BOUND), by=site.b if site.ours else None)
     await _told(site)
 
 
