@@ -89,6 +89,18 @@ def test_after_every_byte(path: str, fields: dict[str, object]) -> None:
         assert alike(first + rest) == expected, cut
 
 
+def test_a_prompt_of_tokens() -> None:
+    """The gateway cannot count its answers beforehand; there is one."""
+    model = Model(WORDS)
+    asked = body(COMPLETIONS, prompt=[900, 901, 902])
+    expected = alike(whole(model, COMPLETIONS, asked))
+    for cut in range(1, len(WORDS) + 3):
+        reader, sent = joined(COMPLETIONS, asked)
+        told = reader.feed(b"".join(model.events(COMPLETIONS, sent)[:cut]))
+        told += reader.close() if reader.finished else go_on(reader, model)
+        assert alike(told) == expected, cut
+
+
 ATOMS = (
     [b"a"],
     [b"b "],
@@ -224,8 +236,17 @@ def test_without_ids_a_chat_is_gone_on_with_as_its_last_message() -> None:
     assert isinstance(trimmed.how(TO, refuses=False), str)
 
 
-def test_several_answers_cannot_be_gone_on_with() -> None:
-    reader, _ = joined(CHAT, body(CHAT, n=2), "restart")
+@pytest.mark.parametrize("fields", [{"n": 2}, {"prompt": ["a", "b"]}, {"prompt": [[1], [2]]}])
+def test_several_answers_are_not_gone_on_with(fields: dict[str, Any]) -> None:
+    reader, sent = joined(COMPLETIONS, body(COMPLETIONS, **{"temperature": 0, **fields}), "restart")
+    reader.feed(
+        b"".join(Model(WORDS).events(COMPLETIONS, json.dumps({**json.loads(sent), "prompt": "p"}).encode())[:3])
+    )
+    assert "several answers" in reader.how(TO, refuses=False)
+
+
+def test_several_answers_that_nobody_asked_for() -> None:
+    reader, _ = joined(CHAT, body(CHAT), "restart")
     for index in (0, 1):
         chunk = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"}
         choice = {"index": index, "delta": {"content": "a"}, "finish_reason": None}

@@ -32,6 +32,7 @@ log = structlog.stdlib.get_logger("penstock.line")
 
 _CONTEXT = ("context length", "max_model_len", "max_tokens", "max_completion_tokens")
 """Words of an engine that does take begun answers, but not this long ones."""
+_BEFORE = 0.2
 _UNWILLING = frozenset({400, 404, 405, 415, 422, 501})
 
 Candidate = tuple[Way, How]
@@ -152,7 +153,9 @@ class Place:
         except Overloaded as error:
             self.shed(error)
             return
-        limit = min(request.line.limits.queue_wait, max(0.0, request.total - time.monotonic()))
+        # a little before the time of the whole request is up, which would be taken for the fault of an engine
+        left = max(0.0, request.total - time.monotonic() - _BEFORE)
+        limit = min(request.line.limits.queue_wait, left)
         self._timer = asyncio.get_running_loop().call_later(limit, self._expire)
 
     def try_start(self) -> bool:

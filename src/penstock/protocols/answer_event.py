@@ -119,6 +119,23 @@ class Head(msgspec.Struct, frozen=True):
     model: str
 
 
+def only_ids(found: Event) -> bool:
+    """Whether the event is there for its ids alone: vLLM sends one for each token that its parsers keep back."""
+    if found.usage is not None or len(found.choices) != 1 or said(found.prompt_token_ids):
+        return False
+    choice = found.choices[0]
+    delta = choice.delta
+    return (
+        delta is not None
+        and delta.role is None
+        and delta.content is None
+        and not any(choice.pieces())
+        and not said(choice.logprobs)
+        and choice.finish_reason is None
+        and bool(choice.token_ids)
+    )
+
+
 def without_ids(event: bytes) -> bytes:
     """The event as vLLM writes it for a client that asks for no token ids. A quoted key cannot stand inside a JSON string."""
     return _IDS.sub(rb'"\1":null', event)

@@ -24,6 +24,7 @@ PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/api/chat", "/api
 """Routes whose streams can be gone on with."""
 _GIVEN_UP = frozenset({"abort", "error"})
 """vLLM's words for an answer that it gave up in the middle."""
+_SEVERAL = "several answers at once cannot be gone on with"
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -80,7 +81,7 @@ class Joined:
         """Tokens of the answer that the engine now speaking was given."""
         self._finish = ""
         self._counted = False
-        self._lost = ""
+        self._lost = _SEVERAL if remainder.several(self._fields) else ""
         """Why it can no longer be gone on with."""
         self._unread = ""
 
@@ -302,7 +303,7 @@ class Joined:
             self._hear(choice)
         if self._shows_ids or b"token_ids" not in event:
             return event
-        return b"" if _only_ids(found) else answer_event.without_ids(event)
+        return b"" if answer_event.only_ids(found) else answer_event.without_ids(event)
 
     def _end(self, event: bytes) -> bytes:
         return self._usage_event() + event if self._how is not None and self._finish and self._owes_usage() else event
@@ -312,7 +313,7 @@ class Joined:
         if self._head is None and found.id:
             self._head = Head(found.id, found.object, found.created, found.model)
         if len(found.choices) > 1 or any(choice.index for choice in found.choices):
-            self._lost = "several answers at once cannot be gone on with"
+            self._lost = _SEVERAL
         for choice in found.choices:
             if choice.finish_reason in _GIVEN_UP:
                 msg = f"The engine gave the answer up in the middle (finish_reason {choice.finish_reason!r})."
@@ -343,6 +344,8 @@ class Joined:
         """An event of another engine as the first would have sent it; nothing where the client has it already."""
         if self._head is None:
             return b""
+        if self._lost:
+            raise Diverged("It gave several answers where one had been begun.")
         usage = self._sum(found.usage)
         if not found.choices:
             return answer_event.written_usage(self._head, usage) if usage is not None else b""
@@ -376,20 +379,3 @@ class Joined:
         prompt = self._places.prompt_tokens or 0
         answer = self._base + counts.completion_tokens
         return Counts(prompt, prompt + answer, answer)
-
-
-def _only_ids(found: Event) -> bool:
-    """Whether the event is there for its ids alone: vLLM sends one for each token that its parsers keep back."""
-    if found.usage is not None or len(found.choices) != 1 or said(found.prompt_token_ids):
-        return False
-    choice = found.choices[0]
-    delta = choice.delta
-    return (
-        delta is not None
-        and delta.role is None
-        and delta.content is None
-        and not any(choice.pieces())
-        and not said(choice.logprobs)
-        and choice.finish_reason is None
-        and bool(choice.token_ids)
-    )

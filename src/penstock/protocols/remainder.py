@@ -112,6 +112,13 @@ def obstacle(asked: Fields) -> str:
     return ""
 
 
+def several(asked: Fields) -> bool:
+    """Whether it asks for more than one answer."""
+    if bytes(asked.get("n", NOTHING)) not in {b"", b"null", b"1"}:
+        return True
+    return "prompt" in asked and not _one_prompt(asked)
+
+
 def _text_alone(asked: Fields) -> bool:
     """Pictures and sounds are not in the token ids that stand for them."""
     return all(_plain(message.content) for message in msgspec.json.decode(asked["messages"], type=list[_Message]))
