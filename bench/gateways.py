@@ -27,6 +27,8 @@ router_settings:
   fallbacks: [{{m: [m-spare]}}]
 litellm_settings:
   request_timeout: 6
+general_settings:
+  dangerously_permit_weak_or_unset_master_key: true
 """
 
 
@@ -48,6 +50,8 @@ def litellm(host: str, port: int, a: str, b: str, directory: Path) -> Launch:
     return Launch((*argv, "--run_granian"), LITELLM_ENVIRONMENT)
 
 
+SLOW = frozenset({"litellm"})
+"""Whose start takes longer than a scenario: they are started once."""
 GATEWAYS: Mapping[str, Callable[[str, int, str, str, Path], Launch]] = {
     "vllm-router": vllm_router,
     "litellm": litellm,

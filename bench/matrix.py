@@ -19,13 +19,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench import machine
-from bench.gateways import GATEWAYS
+from bench.gateways import GATEWAYS, SLOW
 from bench.peers import OURS, PEERS
 from bench.report import RESULTS
 
 ORDER = (OURS, *GATEWAYS)
-KEPT = frozenset({"litellm"})
-"""Whose start takes longer than a scenario: started once."""
 PATHS = re.compile(r"(?:/[\w.@+-]+){2,}")
 LONGEST = 300
 _NOT = {"failed": "**failed**", "not applicable": "n/a", "not built": "–"}
@@ -45,7 +43,7 @@ def command(name: str) -> list[str]:
     line = [".venv/bin/penstock", "faults", "--json"]
     if name != OURS:
         launcher = ".venv/bin/python -m bench.gateways " + name + " {host} {port} {a} {b} {dir}"
-        line += ["--launch", launcher, *(["--keep"] if name in KEPT else [])]
+        line += ["--launch", launcher, *(["--keep"] if name in SLOW else [])]
     return line
 
 

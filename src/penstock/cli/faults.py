@@ -21,7 +21,7 @@ from penstock.errors import ConfigError, PenstockError
 from penstock.faults.catalogue import built, collect
 from penstock.faults.gateways import Gateway
 from penstock.faults.run import Result, RowResult, State, by_row, run
-from penstock.faults.scenario import Failed, Need, Scenario
+from penstock.faults.scenario import Failed, Scenario
 from penstock.faults.site import MODEL, engines
 from penstock.faults.stand import Stand
 
@@ -57,7 +57,11 @@ def faults(  # noqa: PLR0913 - one parameter an option
         ),
     ] = "",
     keep: Annotated[
-        bool, typer.Option("--keep", help="Start the command once for all scenarios, not anew for each.")
+        bool,
+        typer.Option(
+            "--keep",
+            help="Start the command once for all scenarios; those that need a process of their own are left out.",
+        ),
     ] = False,
     row: Annotated[list[int] | None, typer.Option(help="Only this row; may be given again.", metavar="N")] = None,
     only: Annotated[str, typer.Option(help="Only scenarios whose name holds this.", metavar="TEXT")] = "",
@@ -127,12 +131,9 @@ async def _run(chosen: Sequence[Scenario], stand: Stand, jobs: int, *, keep: boo
     with _shown(len(chosen)) as (began, ended):
         if not keep:
             return await run(chosen, stand, jobs=jobs, began=began, ended=ended)
-        apart = tuple(one for one in chosen if one.needs & {Need.PROCESS, Need.PENSTOCK})
-        results = await run(apart, stand, jobs=1, began=began, ended=ended)
-        rest = tuple(one for one in chosen if one not in apart)
         try:
             async with stand.kept() as shared:
-                return (*results, *await run(rest, shared, jobs=1, began=began, ended=ended))
+                return await run(chosen, shared, jobs=1, began=began, ended=ended)
         except Failed as failure:
             raise PenstockError(f"Starting the gateway: {failure}", hint="Does the command run by itself?") from None
 
