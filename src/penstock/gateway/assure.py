@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from penstock.errors import EngineFault, EngineRefused, NotLoaded
+from penstock.errors import BrokenAnswer, EngineFault, EngineRefused, NotLoaded
 from penstock.gateway.probe import GLANCES
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Assurance:
         doubts = origin.doubts
         try:
             seen = await GLANCES[backend.kind](origin, backend.key_header, TIMEOUT, backend.sighting)
-        except EngineRefused as fault:
+        except (EngineRefused, BrokenAnswer) as fault:
             # It answers, and never told its models: then it is believed, as it was before.
             return fault if backend.sighting.models else None
         except EngineFault as fault:

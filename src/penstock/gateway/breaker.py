@@ -85,6 +85,7 @@ class Breaker:
         "_trial",
         "_trials",
         "_until",
+        "_watched",
         "calm",
         "limited",
     )
@@ -94,6 +95,7 @@ class Breaker:
         """No failure lately and no rest: nothing here needs to be asked."""
         self.limited = False
         """The rest was asked for by the backend, which sheds load, and not brought about by failures."""
+        self._watched = False
         self._open = False
         self._row = 0
         self._lately = _Lately()
@@ -104,6 +106,12 @@ class Breaker:
         self._trial = 0
         """The number of the trial that is out; 0 while none is."""
         self._trials = 0
+
+    def watch(self, *, closely: bool) -> None:
+        """Whether every request shall ask what may go, though nothing failed: something else about the backend is odd."""
+        self._watched = closely
+        if closely:
+            self.calm = False
 
     def state(self, now: float) -> State:
         """Closed, open, or half open: resting is over and one trial may go."""
@@ -147,7 +155,7 @@ class Breaker:
         self._row = 0
         if now >= self._probation:
             self._rest, self._pause = FIRST_REST, FIRST_PAUSE
-            self.calm = not self._lately.ends(now)[1]
+            self.calm = not self._watched and not self._lately.ends(now)[1]
         return False
 
     def failed(self, now: float) -> bool:

@@ -46,8 +46,8 @@ def ways(request: Request, known: Plan) -> Sequence[Way]:
 
 
 def still(request: Request, ahead: Sequence[Way], now: float) -> Sequence[Way]:
-    """The ways that are left, found anew where one of them leads to a backend that was taken out meanwhile."""
-    if request.known is None or not any(way.backend.retired for way in ahead):
+    """The ways that are left, found anew where one of them leads to a backend that was taken out, or lost the model."""
+    if request.known is None or not any(way.backend.retired or way.backend.gone(way.model) for way in ahead):
         return ahead
     request.known = request.line.served(request.route, request.call, request.caller, now)
     tried = {name for name, _ in request.failures}
@@ -64,7 +64,9 @@ def free(ahead: Sequence[Way], now: float) -> tuple[int | None, bool]:
         if rank is not None and way.rank != rank:
             break
         backend = way.backend
-        if backend.retired or not (backend.breaker.calm or backend.breaker.admits(now)):
+        if backend.retired:
+            continue
+        if not backend.breaker.calm and (backend.gone(way.model) or not backend.breaker.admits(now)):
             continue
         rank = way.rank
         if backend.busy < backend.slots:

@@ -274,6 +274,7 @@ class Backend:
             if gone and seen.models:
                 log.warning("backend serves other models", backend=self.name, gone=sorted(gone)[:10])
             self._lost = frozenset(islice((self._lost | gone) - seen.models.keys(), MOST_LOST))
+            self.breaker.watch(closely=bool(self._lost))
             self._changed()
         self._settled(seen)
 
