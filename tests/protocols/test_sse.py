@@ -127,7 +127,7 @@ def test_payload(event: bytes, data: bytes | None) -> None:
 @pytest.mark.parametrize("beside", [b"", b"data: x\n"])
 def test_a_line_that_is_no_field_is_a_fault(line: bytes, beside: bytes) -> None:
     """What it meant to say would be lost without a trace, and the answer look whole all the same."""
-    with pytest.raises(BrokenAnswer, match="no field|not UTF-8"):
+    with pytest.raises(BrokenAnswer, match=r"no field|not UTF-8"):
         sse.payload(beside + line + b"\n\n")
 
 
