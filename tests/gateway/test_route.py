@@ -93,7 +93,7 @@ def test_workers_that_know_nothing_agree(names: list[str], session: str, dice: r
 def test_sessions_are_spread_over_all_replicas() -> None:
     fleet = Replicas("a", "b", "c", "d")
     owners = [fleet.send(asked("short", f"session {number}")) for number in range(400)]
-    assert all(80 < owners.count(name) < 120 for name in fleet.names)
+    assert all(60 < owners.count(name) < 140 for name in fleet.names)
 
 
 @given(NAMES, st.none() | SESSIONS, st.data())
