@@ -81,3 +81,8 @@ def test_a_number_too_large_for_any_use_is_refused_in_words() -> None:
     ):
         with pytest.raises(ValueError, match=r"a duration|a size"):
             read(text)
+
+
+def test_a_duration_that_milliseconds_cannot_say_is_said_in_seconds() -> None:
+    value = seconds("500400m400ms")
+    assert seconds(seconds_text(value)) == value

@@ -72,8 +72,10 @@ def seconds_text(value: float) -> str:
         whole = value / DURATIONS[unit]
         if value and whole == int(whole):
             return f"{int(whole)}{unit}"
-    spelled = f"{value * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
-    return spelled if seconds(spelled) == value else str(value)
+    for spelled in (f"{value * 1000:.6f}".rstrip("0").rstrip(".") + "ms", f"{value:.9f}".rstrip("0") + "s"):
+        if seconds(spelled) == value:
+            return spelled
+    return str(value)
 
 
 def size_text(value: int) -> str:

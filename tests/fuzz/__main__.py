@@ -79,18 +79,10 @@ def _run(name: str, seconds: float, *, keep: bool) -> Outcome:
             inputs = [file.read_bytes() for file in Path(place).glob("fault-*")]
             fault = f"FAULT with {inputs!r}\n{said[said.find(UNCAUGHT) :][:SHOWN]}"
         if keep and not status:
-            _keep(name, found, Path(place, "merged"))
+            # libFuzzer leaves there what reached something new, and nothing else
+            corpus.write(name, [file.read_bytes() for file in found.iterdir()])
         runs, coverage = (int(seen[-1][0]), int(seen[-1][1] or 0)) if seen else (0, 0)
         return Outcome(name, runs, coverage, time.monotonic() - began, fault)
-
-
-def _keep(name: str, found: Path, merged: Path) -> None:
-    merged.mkdir()
-    said, status = _fuzzer(name, "-merge=1", str(merged), str(found))
-    if status:
-        message = f"merging the corpus of {name}: {said[-1000:]}"
-        raise SystemExit(message)
-    corpus.write(name, [file.read_bytes() for file in merged.iterdir()])
 
 
 def _fuzzer(name: str, *options: str) -> tuple[str, int]:

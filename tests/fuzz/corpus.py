@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "corpus"
-LONGEST = 2000
+LONGEST = 600
 """Bytes of an input that is kept."""
-MOST = 200
+MOST = 160
 """Inputs of one target that are kept."""
 
 

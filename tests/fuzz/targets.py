@@ -7,6 +7,7 @@ recognised is what parsing would have found, an edit changes nothing but what it
 from __future__ import annotations
 
 import json
+import logging
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ from penstock.types import Kind, Wire
 from penstock.yaml_file import parse_yaml
 
 Target = Callable[[bytes], None]
+
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it tells of every form that it cannot read
 
 CUT = b"\x00"
 """Parts one input from the next, where a target needs several."""
@@ -60,8 +63,9 @@ def _cut_events(pieces: list[bytes]) -> tuple[list[bytes], bytes]:
     splitter, events = sse.Splitter(), list[bytes]()
     for piece in pieces:
         events += splitter.feed(piece)
-    events += splitter.last()
-    return events, splitter.rest
+    rest = splitter.rest
+    last = splitter.last()
+    return events + last, b"" if last else rest
 
 
 def cut_sse(data: bytes) -> None:
@@ -154,6 +158,7 @@ def edits(data: bytes) -> None:
         given = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
         data.decode()
         spans = splice.spans(data)
+        _plain(given)  # a number may be too large for us, though not for an engine
     except (msgspec.DecodeError, UnicodeDecodeError, BadRequest, RecursionError):
         return
     assert spans.keys() == given.keys()

@@ -163,3 +163,10 @@ def test_what_we_write_we_can_read(text: str, name: str) -> None:
     event = sse.event(text.encode(), name)
     assert payloads([event]) == [text.encode()]
     assert event.startswith(b"event: error\n") is bool(name)
+
+
+def test_blank_lines_are_cut_alike_however_they_come() -> None:
+    data = b"data: 1\n\n\n\n\ndata: 2\n\n\n"
+    whole, bytewise = sse.Splitter(), sse.Splitter()
+    assert whole.feed(data) == [event for at in range(len(data)) for event in bytewise.feed(data[at : at + 1])]
+    assert whole.rest == bytewise.rest

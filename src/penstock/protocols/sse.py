@@ -58,7 +58,8 @@ class Splitter:
         if data.endswith(b"\n\n") and b"\r" not in data:
             if data.find(b"\n\n") == len(data) - 2:
                 return [data]
-            return [part + b"\n\n" for part in data[:-2].split(b"\n\n")]
+            if b"\n\n\n" not in data:
+                return [part + b"\n\n" for part in data[:-2].split(b"\n\n")]
         return self._cut(data)
 
     def last(self) -> list[bytes]:
