@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from penstock.config import Alias, Backend, Config, Fallback, Target
+from penstock.gateway import backend as one_backend
 from penstock.gateway import fleet
 from penstock.gateway.probe import Model, Sighting
 from penstock.types import Kind
@@ -24,7 +25,7 @@ class Still(fleet.Fleet):
     def __init__(self, settings: Config) -> None:
         super().__init__(settings)
         for name, one in settings.backends.items():
-            self.backends[name] = fleet.Backend(name, one, settings.limits.connect, self.changed)
+            self.backends[name] = one_backend.Backend(name, one, settings.limits.connect, self.changed)
 
     def changed(self) -> None:
         self.generation += 1
@@ -38,7 +39,7 @@ class Still(fleet.Fleet):
         """As if a look had found these models."""
         backend = self.backends[name]
         backend.sighting = Sighting({model: Model(id=model) for model in models})
-        backend.state, backend.reason = fleet.State.READY, ""
+        backend.state, backend.reason = one_backend.State.READY, ""
         self.changed()
 
     def close(self) -> None:

@@ -10,8 +10,8 @@ from penstock.config import Config, Fallback
 from penstock.errors import Unreachable
 from penstock.faults.ollama import OllamaDouble
 from penstock.gateway import readiness
+from penstock.gateway.backend import State
 from penstock.gateway.breaker import TRIP
-from penstock.gateway.fleet import State
 from penstock.gateway.readiness import Readiness
 
 TWO = config({"gpu": vllm(), "spare": ollama()}, [(["gpu"], "m"), (["spare"], "other")])

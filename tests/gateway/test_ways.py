@@ -11,8 +11,8 @@ from tests.gateway.fleets import Still, config, ollama, vllm
 from penstock.config import Config
 from penstock.errors import Unreachable
 from penstock.faults.engine import Engine
+from penstock.gateway.backend import State
 from penstock.gateway.breaker import TRIP
-from penstock.gateway.fleet import State
 from penstock.gateway.line import Line
 from penstock.gateway.prefix import prompt
 from penstock.gateway.record import Records

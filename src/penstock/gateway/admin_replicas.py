@@ -11,7 +11,8 @@ from starlette.routing import Route
 from penstock.errors import BrokenAnswer, EngineFault, EngineRefused
 from penstock.gateway import replicas
 from penstock.gateway.admin_switches import asked, told
-from penstock.gateway.fleet import Backend, Fleet
+from penstock.gateway.backend import Backend
+from penstock.gateway.fleet import Fleet
 from penstock.gateway.peers import Peers
 from penstock.gateway.probe import GLANCES, Sighting
 from penstock.gateway.roll import Roll

@@ -14,7 +14,7 @@ from penstock.errors import BrokenAnswer, EngineFault, EngineRefused, NotLoaded
 from penstock.gateway.probe import GLANCES
 
 if TYPE_CHECKING:
-    from penstock.gateway.fleet import Backend
+    from penstock.gateway.backend import Backend
     from penstock.gateway.upstream import Origin
 
 TIMEOUT = 2.0

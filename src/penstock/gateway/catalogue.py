@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.config import Alias
 from penstock.gateway.auth import check_scope, may_use
-from penstock.gateway.fleet import Backend, State
+from penstock.gateway.backend import Backend, State
 from penstock.gateway.line import Line
 from penstock.gateway.probe import Model
 from penstock.protocols.ollama_catalogue import Listed

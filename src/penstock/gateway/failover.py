@@ -12,7 +12,7 @@ from penstock.errors import EngineFault, PenstockError, RateLimited, Unavailable
 from penstock.gateway.retries import costs
 
 if TYPE_CHECKING:
-    from penstock.gateway.fleet import Backend
+    from penstock.gateway.backend import Backend
     from penstock.gateway.request import Request
     from penstock.gateway.ways import Way
 

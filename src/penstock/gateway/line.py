@@ -24,8 +24,9 @@ from penstock.gateway.admit import Admission
 from penstock.gateway.aliases import Names
 from penstock.gateway.answers import Answers
 from penstock.gateway.auth import Keyring
+from penstock.gateway.backend import State
 from penstock.gateway.breaker import State as BreakerState
-from penstock.gateway.fleet import Fleet, State
+from penstock.gateway.fleet import Fleet
 from penstock.gateway.metrics import Gauges, Metrics, Snapshot
 from penstock.gateway.record import Records
 from penstock.gateway.request import Request

@@ -1,6 +1,6 @@
 """What a backend says of itself: its models, its routes, its load. One function per kind, one GET at a time.
 
-Everything learnt here is a `Sighting`; what it means for routing is fleet.py's business.
+Everything learnt here is a `Sighting`; what it means for routing is backend.py's business.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ import msgspec
 
 from penstock.config import Alias
 from penstock.gateway import route
-from penstock.gateway.fleet import Backend, Fleet, State
+from penstock.gateway.backend import Backend, State
+from penstock.gateway.fleet import Fleet
 from penstock.types import Operation
 
 

@@ -33,7 +33,7 @@ from penstock.protocols.table import IDLERS, Route
 from penstock.types import Caller, Face, Operation, Wire
 
 if TYPE_CHECKING:
-    from penstock.gateway.fleet import Backend
+    from penstock.gateway.backend import Backend
     from penstock.gateway.line import Line
     from penstock.gateway.prefix import Trip
     from penstock.gateway.shadow_copy import Copy

@@ -21,7 +21,7 @@ from penstock.config import Limits
 from penstock.errors import BrokenAnswer, EngineFault, EngineTimeout, Unreachable
 from penstock.gateway.answer import ERRORS, coded
 from penstock.gateway.answers import unknown_answer
-from penstock.gateway.fleet import Backend
+from penstock.gateway.backend import Backend
 from penstock.gateway.line import Line
 from penstock.gateway.upstream import Exchange, Listener
 from penstock.protocols import refusal

@@ -23,7 +23,7 @@ from penstock.protocols.dialect import Call, Destination, Pairing, Reader, Timin
 from penstock.protocols.repeatable import Wish
 
 if TYPE_CHECKING:
-    from penstock.gateway.fleet import Backend
+    from penstock.gateway.backend import Backend
     from penstock.gateway.request import Request
 
 LARGEST = 8 * 2**20

@@ -21,7 +21,7 @@ from penstock.state.switch import Canary
 from penstock.types import Caller, Operation
 
 if TYPE_CHECKING:
-    from penstock.gateway.fleet import Backend
+    from penstock.gateway.backend import Backend
     from penstock.gateway.line import Line
     from penstock.gateway.metrics import Metrics
 

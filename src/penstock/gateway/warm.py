@@ -12,7 +12,8 @@ import msgspec
 from penstock.config import Target
 from penstock.errors import EngineFault
 from penstock.gateway import answer
-from penstock.gateway.fleet import Backend, Fleet
+from penstock.gateway.backend import Backend
+from penstock.gateway.fleet import Fleet
 from penstock.gateway.upstream import Listener, Origin
 from penstock.protocols import refusal
 from penstock.types import Wire

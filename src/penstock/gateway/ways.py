@@ -17,7 +17,8 @@ from penstock.types import Kind, Operation, Wire
 if TYPE_CHECKING:
     from penstock.config import Alias
     from penstock.gateway.admit import Alias as Queue
-    from penstock.gateway.fleet import Backend, Fleet
+    from penstock.gateway.backend import Backend
+    from penstock.gateway.fleet import Fleet
     from penstock.gateway.line import Line
     from penstock.gateway.metrics import Series
     from penstock.gateway.prefix import Prompt
