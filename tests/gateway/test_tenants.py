@@ -115,7 +115,9 @@ async def test_an_id_that_another_tenant_has_stays_that_tenants(gateway: StartGa
     """Whatever an engine calls its answers: one that was restarted may begin to count anew."""
     one = await start(gateway, scripted_engine)
     made = (await once(one.url, "/v1/responses", {"model": "shared", "input": "a"}, ALICE)).json()["id"]
-    scripted_engine.next.append(Script(body=f'{{"id": "{made}", "model": "m"}}', content_type="application/json"))
+    scripted_engine.next.append(
+        Script(body=f'{{"id": "{made}", "model": "m", "output": []}}', content_type="application/json")
+    )
     assert (await once(one.url, "/v1/responses", {"model": "shared", "input": "b"}, BOB)).json()["id"] == made
     assert (await once(one.url, f"/v1/responses/{made}", None, BOB)).status == 404
     assert (await once(one.url, f"/v1/responses/{made}", None, ALICE)).status == 200
