@@ -268,6 +268,19 @@ def test_faults_keep_what_came_before() -> None:
     assert reader.how(TO, refuses=False) is How.TOKENS
 
 
+def test_what_the_client_was_not_given_is_not_remembered() -> None:
+    """An event that the reader of the client's protocol refuses, for a member that nobody else looks at."""
+    model = Model(WORDS)
+    asked = body(CHAT)
+    expected = alike(whole(model, CHAT, asked))
+    reader, sent = joined(CHAT, asked)
+    events = model.events(CHAT, sent)
+    told = reader.feed(b"".join(events[:3]))
+    with pytest.raises(BrokenAnswer):
+        reader.feed(events[3].replace(b'"logprobs":null', b'"else":"\xf0\x9f","logprobs":null'))
+    assert alike(told + go_on(reader, model)) == expected
+
+
 def test_a_client_that_asks_for_ids_gets_them_once() -> None:
     model = Model(WORDS)
     asked = body(CHAT, return_token_ids=True)

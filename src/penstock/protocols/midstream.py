@@ -7,6 +7,8 @@ asked with is remainder.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from penstock.errors import BrokenAnswer, Diverged, EngineFault, PenstockError
@@ -84,6 +86,7 @@ class Joined:
         self._lost = _SEVERAL if remainder.several(self._fields) else ""
         """Why it can no longer be gone on with."""
         self._unread = ""
+        self._passing: Sequence[Choice] = ()
 
     # ── Reader ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -139,9 +142,12 @@ class Joined:
         return last + counted + self._inner.close()
 
     def _feed_one(self, event: bytes) -> bytes:
-        self._unread = ""
+        self._unread, self._passing = "", []
         clean = self._take(event)
         told = self._inner.feed(clean) if clean else b""
+        # Only now: the reader of the client's protocol may have refused it, and then the client does not have it.
+        for choice in self._passing:
+            self._hear(choice)
         # Whatever the reader of the client's protocol took as well is a part of the answer, and not remembered.
         self._lost = self._lost or self._unread
         return told
@@ -299,8 +305,7 @@ class Joined:
 
     def _passed(self, found: Event, event: bytes) -> bytes:
         """An event of the first engine, as it is but for the ids that only we asked for."""
-        for choice in found.choices:
-            self._hear(choice)
+        self._passing = found.choices
         if self._shows_ids or b"token_ids" not in event:
             return event
         return b"" if answer_event.only_ids(found) else answer_event.without_ids(event)
