@@ -153,9 +153,14 @@ class Site:
 
     async def metric(self, name: str, labels: Mapping[str, str] | None = None) -> float:
         """How much a figure of ours has grown since the site was opened; all series with these labels together."""
-        return await self._sum(name, labels or {}) - sum(
+        return await self.figure(name, labels) - sum(
             value for (one, pairs), value in self._before.items() if one == name and _has(pairs, labels or {})
         )
+
+    async def figure(self, name: str, labels: Mapping[str, str] | None = None) -> float:
+        """What a figure of ours is now; all series with these labels together."""
+        seen = await figures(self.url)
+        return sum(value for (one, pairs), value in seen.items() if one == name and _has(pairs, labels or {}))
 
     async def counted(
         self, name: str, expected: float, labels: Mapping[str, str] | None = None, *, at_least: bool = False
@@ -199,10 +204,6 @@ class Site:
         if self.ours:
             self._before = await figures(self.url)
             self._lines = len(self.gateway.log)
-
-    async def _sum(self, name: str, labels: Mapping[str, str]) -> float:
-        seen = await figures(self.url)
-        return sum(value for (one, pairs), value in seen.items() if one == name and _has(pairs, labels))
 
     # gateways of the scenario's own
 

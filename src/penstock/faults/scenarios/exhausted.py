@@ -141,7 +141,7 @@ async def _recovered(site: Site) -> None:
 
 async def _workers(site: Site, count: float) -> None:
     until = time.monotonic() + 30.0
-    while await site.metric("penstock_workers") + 1 < count:
+    while await site.figure("penstock_workers") < count:
         if time.monotonic() > until:
             raise Failed(f"{count:g} workers were expected")
         await asyncio.sleep(0.1)
