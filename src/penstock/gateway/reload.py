@@ -2,8 +2,8 @@
 
 Whoever is told, by SIGHUP or over its admin socket, leaves it to the first worker that answers. That one reads the file,
 asks the others whether they could take what it found, and only then are all told to. So workers never differ because one
-of them read the file a moment later, or found another engine asleep. A worker that is just starting reads the file itself,
-and is told as well, once it listens.
+of them read the file a moment later, or found another engine asleep. A worker that is started again takes what the
+others serve, whatever stands in the file by then; one that was not there is told once it listens.
 
 What cannot be used changes nothing: the last good configuration stays, and the log, the answer and the figures say so.
 """
@@ -153,6 +153,7 @@ class Reloads:
         """For an operator, and for the other workers."""
         return [
             Route("/reload", self._ordered, methods=["POST"]),
+            Route("/reload/served", self._served, methods=["GET"]),
             Route("/reload/check", self._checked, methods=["POST"]),
             Route("/reload/take", self._told, methods=["POST"]),
         ]
@@ -160,6 +161,10 @@ class Reloads:
     async def _ordered(self, request: Request) -> Response:
         del request
         return _answer(await self.order())
+
+    async def _served(self, request: Request) -> Response:
+        del request
+        return Response(msgspec.json.encode(self.config), media_type="application/json")
 
     async def _checked(self, request: Request) -> Response:
         return _answer(self._offered(await request.body(), take=False))
@@ -181,6 +186,19 @@ class Reloads:
         if take:
             self._take(config)
         return ""
+
+
+def served_by(path: str) -> Config | None:
+    """The configuration of the worker at this admin socket; None where nobody tells. Blocks: for a process that starts."""
+
+    async def asked() -> bytes:
+        async with asyncio.timeout(ANSWER):
+            return await ask(path, "GET", "/reload/served")
+
+    try:
+        return msgspec.json.decode(asyncio.run(asked()), type=Config)
+    except (OSError, TimeoutError, asyncio.IncompleteReadError, msgspec.DecodeError, PenstockError):
+        return None
 
 
 async def _asked(path: str, route: str, body: bytes) -> str | None:

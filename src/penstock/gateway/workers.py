@@ -18,6 +18,7 @@ import structlog
 
 from penstock.config import Config
 from penstock.gateway import listen, logs
+from penstock.gateway.peers import socket_path
 from penstock.gateway.reload import Source
 from penstock.gateway.server import REPLACED, Role, serve
 
@@ -49,21 +50,22 @@ def run(config: Config, *, source: Source, worker: int = -1, takeover: bool = Fa
 
 class _Worker:
     def __init__(self, number: int, takeover: bool) -> None:  # noqa: FBT001 - one flag, passed on
-        self._number = number
+        self.number = number
         self._rest = FIRST_REST
         self._due = 0.0
         self.began = time.monotonic()
         self._again = False
         self.process = self._start(takeover=takeover)
 
-    def _start(self, *, takeover: bool) -> subprocess.Popen[bytes]:
+    def _start(self, *, takeover: bool = False, like: str = "") -> subprocess.Popen[bytes]:
         arguments = [argument for argument in sys.argv[1:] if argument != "--takeover"]
         # On a leash: a worker whose parent was killed drains and goes, instead of keeping the port for nobody.
         command = [
             *(sys.executable, "-m", "penstock.gateway.leash"),
             *_config_arguments(arguments),
-            *("--worker", str(self._number)),
+            *("--worker", str(self.number)),
             *(["--takeover"] if takeover else []),
+            *(["--like", like] if like else []),
         ]
         # A SIGHUP that comes before it can reload would end it. It reads the configuration later than that anyway.
         handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -82,14 +84,14 @@ class _Worker:
         """Whether it has given way to another process."""
         return self.process.poll() == REPLACED
 
-    def look(self, now: float) -> None:
-        """Start it again, after a pause, when it has died."""
+    def look(self, now: float, sibling: str) -> None:
+        """Start it again, after a pause, when it has died; as the one at this admin socket is, if there is one."""
         status = self.process.poll()
         if status is None:
             self._rest = FIRST_REST if now - self.began > STEADY else self._rest
             return
         if not self._due:
-            log.error("worker died", worker=self._number, status=status, again_in=self._rest)
+            log.error("worker died", worker=self.number, status=status, again_in=self._rest)
             self._due = now + self._rest
             self._rest = min(self._rest * 2, LONGEST_REST)
         elif now >= self._due:
@@ -98,7 +100,7 @@ class _Worker:
             self.began = now
             if self.process.stdin is not None:
                 self.process.stdin.close()
-            self.process = self._start(takeover=False)
+            self.process = self._start(like=sibling)
 
 
 def _config_arguments(arguments: list[str]) -> list[str]:
@@ -131,7 +133,7 @@ class _Watch:
                 log.info("replaced by another gateway")
                 break
             for worker in self._workers:
-                worker.look(time.monotonic())
+                worker.look(time.monotonic(), self._sibling(worker))
         return self._end()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -148,6 +150,10 @@ class _Watch:
         oldest = min(self._running(), key=lambda one: one.began, default=None)
         if oldest is not None:
             os.kill(oldest.process.pid, number)
+
+    def _sibling(self, worker: _Worker) -> str:
+        others = sorted((one for one in self._running() if one is not worker), key=lambda one: one.began)
+        return socket_path(self._config.admin, others[0].number) if others else ""
 
     def _running(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker.process.poll() is None]

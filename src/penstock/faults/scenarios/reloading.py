@@ -122,7 +122,7 @@ async def storm(site: Site) -> None:
 
 
 async def all_or_none(site: Site) -> None:
-    """With two workers: both take a reload or none does, also where one of them hangs, or was ordered over its admin socket."""
+    """With two workers: both take a reload or none does, also where one hangs; one that is started again serves what the other does."""
     async with site.penstock({**_place(), "workers": 2}) as one:
         good = dict(one.own.config)
         paths = [one.own.admin, f"{one.own.admin}.1"]
@@ -148,6 +148,11 @@ async def all_or_none(site: Site) -> None:
         await _aliases(paths, {MODEL})
         if await _figure(one, _WELL) != 0.0:
             raise Failed(f"{_WELL} 0 was expected, whichever worker is asked")
+        os.kill(pids[1], signal.SIGKILL)
+        await one.logged(event="worker died", status=-9)
+        await _aliases(paths, {MODEL})
+        if int((await _status(paths[1]))["pid"]) == pids[1]:
+            raise Failed("another process in place of the killed worker was expected")
         one.own.write(good)
 
 
