@@ -62,6 +62,8 @@ async def run(
     """All of them; those that want to be alone come last."""
     results: list[Result] = []
     together = [one for one in scenarios if not (one.alone or stand.shared)]
+    # The longest first, so that none of them is what the others have been waiting for in the end.
+    together.sort(key=lambda one: -one.limit)
     alone = [one for one in scenarios if one.alone or stand.shared]
     allowed = stand.allows
 

@@ -18,7 +18,7 @@ FOUND = collect()
 HERE = [scenario for scenario in FOUND if not lacking(scenario, ALLOWED)]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "scenario", [pytest.param(one, id=one.id, marks=[pytest.mark.alone] if one.alone else []) for one in HERE]
 )
