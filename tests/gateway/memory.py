@@ -141,7 +141,8 @@ class Engine(Origin):
         self.listening = True
         self.links: list[Link] = []
 
-    async def connect(self) -> Connection:
+    async def connect(self, limit: float | None = None) -> Connection:
+        del limit
         if not self.listening:
             raise Unreachable("no connection: refused")
         connection, pipe = Connection(self), Pipe()
