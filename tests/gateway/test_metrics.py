@@ -14,6 +14,7 @@ from penstock.gateway.metrics import (
     COUNTERS,
     GAUGES,
     HISTOGRAMS,
+    MOST,
     SECONDS,
     Histogram,
     Labels,
@@ -154,3 +155,30 @@ def test_a_histogram_adds() -> None:
     one.add(other)
     assert (one.counts[0], one.counts[-1], sum(one.counts)) == (1, 1, 2)
     assert one.total == pytest.approx(700.001)
+
+
+def test_what_replicas_that_are_gone_had_counted_is_added_up() -> None:
+    """Pods come and go for months; neither a total nor the number of series may show it."""
+    live = {"gpu"}
+    one = Metrics(lambda: live)
+    for number in range(3 * MOST):
+        name = f"gpu-{number:08x}"
+        live = {"gpu", name}
+        counted = one.series("m", name, "chat")
+        counted.statuses[200] = 1
+        counted.completion_tokens = 2
+        counted.seconds.observe(0.1)
+        one.count("penstock_attempts_failed", name, "connect")
+        one.count("penstock_fallback", "gpu", name, "5xx")
+    told = one.snapshot({})
+    for name, many in (
+        ("penstock_requests", 3 * MOST),
+        ("penstock_attempts_failed", 3 * MOST),
+        ("penstock_fallback", 3 * MOST),
+    ):
+        assert sum(value for _, value in told.counters[name]) == many
+        assert len(told.counters[name]) <= MOST + 2
+    tokens = sum(value for labels, value in told.counters["penstock_tokens"] if labels[2] == "completion")
+    assert tokens == 6 * MOST
+    assert sum(sum(one.counts) for _, one in told.histograms["penstock_request_seconds"]) == 3 * MOST
+    assert one.ended("m") == 3 * MOST

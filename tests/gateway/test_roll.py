@@ -107,10 +107,13 @@ async def test_a_file_that_cannot_be_used_changes_nothing(site: Site, text: str)
     assert site.reads == ["taken", "refused"]
 
 
-async def test_a_name_that_is_no_backend_is_passed_over(site: Site) -> None:
-    site.write(f"replicas: {{gone: [http://10.0.0.1:1], gpu: [{site.second.url}]}}")
+async def test_a_name_that_is_no_backend_yet_waits_for_one(site: Site) -> None:
+    site.write(f"replicas: {{later: [http://10.0.0.1:1], gpu: [{site.second.url}]}}")
     await site.roll.look()
     assert site.urls == {site.second.url}
+    backends = {**site.fleet.settings.backends, "later": Backend(kind=Kind.VLLM, url="http://10.0.0.2:1")}
+    site.fleet.adopt(Config(backends=backends, aliases={"m": _alias("gpu", "later")}))
+    assert [one.settings.url for one in site.fleet.of(("later",))] == ["http://10.0.0.1:1"]
 
 
 async def test_an_order_is_kept_in_the_file(site: Site) -> None:

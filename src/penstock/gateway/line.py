@@ -84,7 +84,7 @@ class Line:
     ) -> None:
         self.fleet = fleet
         self.records = records
-        self.metrics = Metrics()
+        self.metrics = Metrics(lambda: fleet.backends)
         self.admission = Admission()
         self.shadows = Shadows(fleet, self.metrics, store)
         self.active: set[Request] = set()

@@ -7,13 +7,18 @@ merges those of other workers, and leaves names, escaping and formats to the lib
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 Labels = tuple[str, ...]
+
+GONE = "gone"
+"""The label of backends that are no more, once there are too many of them."""
+MOST = 4000
+"""Series, or labels of one counter, above which those of backends that are gone are added up."""
 Gauges = dict[str, list[tuple[Labels, float]]]
 
 SECONDS = (
@@ -130,11 +135,23 @@ class Series:
         self.first_token = Histogram()
         self.inter_token = Histogram()
 
+    def add(self, other: Series) -> None:
+        """Take over what another one has counted."""
+        for status, count in other.statuses.items():
+            self.statuses[status] = self.statuses.get(status, 0) + count
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        self.seconds.add(other.seconds)
+        self.first_token.add(other.first_token)
+        self.inter_token.add(other.inter_token)
+
 
 class Metrics:
     """All numbers of one worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, live: Callable[[], Collection[str]] = tuple) -> None:
+        self._live = live
+        """The backends that there are."""
         self._series: dict[Labels, Series] = {}
         self._counters: dict[str, dict[Labels, float]] = {name: {} for name in COUNTERS}
         self._queue: dict[str, Histogram] = {}
@@ -144,8 +161,24 @@ class Metrics:
         key = (alias, backend, operation)
         found = self._series.get(key)
         if found is None:
+            if len(self._series) >= MOST:
+                self._fold()
             found = self._series[key] = Series(*key)
         return found
+
+    def _fold(self) -> None:
+        """Replicas come and go: what was counted of those that are gone stays counted, under one label."""
+        live = {"", GONE, *self._live()}
+        for key in [one for one in self._series if one[1] not in live]:
+            one = self._series.pop(key)
+            into = self._series.setdefault((key[0], GONE, key[2]), Series(key[0], GONE, key[2]))
+            into.add(one)
+        for name, (_, labels) in COUNTERS.items():
+            places = [place for place, label in enumerate(labels) if label in {"backend", "from", "to"}]
+            values = self._counters[name]
+            for old in [one for one in values if any(one[place] not in live for place in places)]:
+                new = tuple(GONE if place in places and part not in live else part for place, part in enumerate(old))
+                values[new] = values.get(new, 0) + values.pop(old)
 
     def ended(self, alias: str) -> int:
         """Requests of an alias that are over."""

@@ -171,7 +171,8 @@ class Roll:
         given = msgspec.convert(clean, _File).replicas
         for name in sorted(given.keys() - settings.backends.keys()):
             log.warning("the fleet file names no backend of the configuration", file=str(self._path), backend=name)
-        lists: replicas.Lists = {}
+        # Kept for a configuration that names them: it may be reloaded at any time.
+        lists: replicas.Lists = {name: urls for name, urls in given.items() if name not in settings.backends}
         for name in given.keys() & settings.backends.keys():
             for url in dict.fromkeys(given[name]):
                 # one by one, by the same rules as orders

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import yaml
 
 from penstock.faults.condition import Model
 from penstock.faults.engine import Engine
+from penstock.faults.gateways import Penstock, free_port
 from penstock.faults.injectors.names import names
 from penstock.faults.record import Gate
 from penstock.faults.scenario import Failed, Need, Scenario
@@ -89,6 +93,24 @@ async def by_broken_file(site: Site) -> None:
             answered(await own.ask(stream=False))
         if own.a.requests:
             raise Failed("the replica of the last good file alone was expected to answer, A was asked")
+
+
+async def by_order(site: Site) -> None:
+    """An order over the admin socket of one of two workers holds in both, at once; so does the one that takes it back."""
+    async with (
+        _third() as third,
+        _filed(site, [site.a.url], {"workers": 2, "listen": [f"127.0.0.1:{free_port()}"]}) as own,
+    ):
+        await _ordered(own, "add", third.url)
+        await _in_every_worker(own, {own.a.url, third.url})
+        await _ordered(own, "remove", own.a.url)
+        await _in_every_worker(own, {third.url})
+        asked = len(own.a.requests)
+        for _ in range(10):
+            answered(await own.ask(stream=False), by=third)
+        if len(own.a.requests) != asked:
+            raise Failed("nothing new for a replica that was taken away was expected, in either worker")
+        await own.logged(event="replica removed", backend="a", replica=own.a.url, who=re.compile("uid"))
 
 
 async def taken_while_waiting(site: Site) -> None:
@@ -198,6 +220,40 @@ async def _again_with(engine: Engine, model: str) -> None:
     await engine.start()
 
 
+async def _ordered(own: Site, verb: str, url: str) -> None:
+    """What `penstock replicas` asks of the first worker."""
+    order = json.dumps({"backend": "a", "replica": url}).encode()
+    told = await _admin(own, "", f"POST /replicas/{verb}", order)
+    if "backends" not in told:
+        raise Failed(f"an order that is taken was expected, seen {told}")
+
+
+async def _in_every_worker(own: Site, urls: set[str]) -> None:
+    """Until both workers say that backend `a` stands for these."""
+    async with asyncio.timeout(20):
+        for socket in ("", ".1"):
+            while True:
+                told = await _admin(own, socket, "GET /replicas")
+                members = told["backends"]["a"]
+                if {one["url"] for one in members} == urls and all(one["state"] == "ready" for one in members):
+                    break
+                await asyncio.sleep(0.05)
+
+
+async def _admin(own: Site, socket: str, line: str, body: bytes = b"") -> Any:  # noqa: ANN401 - a document
+    """One question to an admin socket."""
+    if not isinstance(own.gateway, Penstock):
+        raise Failed("a Penstock was expected")
+    reader, writer = await asyncio.open_unix_connection(f"{own.gateway.admin}{socket}")
+    head = f"{line} HTTP/1.1\r\nhost: penstock\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    writer.write(head.encode() + body)
+    try:
+        async with asyncio.timeout(10):
+            return json.loads((await reader.read()).partition(b"\r\n\r\n")[2])
+    finally:
+        writer.close()
+
+
 @asynccontextmanager
 async def _third(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Engine]:
     engine = Engine([MODEL], port=port)
@@ -258,6 +314,7 @@ SCENARIOS = (
     Scenario(32, "same-model", same_model),
     Scenario(32, "another-model-for-many", many_at_once),
     Scenario(32, "by-file", by_file, _OURS, own=True),
+    Scenario(32, "by-order", by_order, _OURS, own=True),
     Scenario(32, "broken-file", by_broken_file, _OURS, own=True),
     Scenario(32, "taken-while-waiting", taken_while_waiting, _OURS, own=True),
     Scenario(32, "only-its-own", only_its_own, _OURS, own=True),
