@@ -6,7 +6,7 @@ from typing import get_args
 
 from penstock.faults.breaking import before, begun, broke, came_whole, healthy, named, over_ollama
 from penstock.faults.faces import CHAT, FACES, Face, faces
-from penstock.faults.scenario import Failed, Need, Scenario
+from penstock.faults.scenario import Need, Scenario
 from penstock.faults.script import Break, Habit, Script
 from penstock.faults.scripted import Scripted
 from penstock.faults.site import Site, answered
@@ -15,10 +15,9 @@ ODD = (
     Script(line_end="crlf"),
     Script(line_end="cr"),
     *(Script(habits=(habit,)) for habit in get_args(Habit)),
-    Script(write=1),
-    Script(write=1, line_end="crlf", habits=get_args(Habit)),
     Script(write=7, line_end="cr", habits=get_args(Habit)),
 )
+BYTES = (Script(write=1), Script(write=1, line_end="crlf", habits=get_args(Habit)))
 ODD_LINES = (Script(line_end="crlf"), Script(write=1), Script(write=7, line_end="crlf"))
 ENDS = (Script(done="twice"), Script(done="followed"))
 WIDE = "Wasser läuft durch das Druckrohr 🌊 zu den Turbinen — 水力発電 — und zurück in den Fluß"
@@ -30,7 +29,8 @@ _TIGHT = frozenset({Need.PENSTOCK})
 async def odd(site: Site) -> None:
     """CRLF, CR, no space, data over two lines, comments with NULs, a byte order mark, bytes one by one: the whole answer."""
     await _odd(site, site.a, ODD, faces(site))
-    await site.counted("penstock_attempts_failed_total", 0, {"backend": "a"})
+    await _odd(site, site.a, BYTES, faces(site)[:1] + faces(site)[-1:])
+    await site.counted("penstock_attempts_failed_total", 0, {"backend": "a", "reason": "broken"})
     await site.logged(event="request", backend="a", outcome="answered")
 
 
@@ -38,7 +38,7 @@ async def odd_ollama(site: Site) -> None:
     """The same of the lines of an Ollama, as far as they can be odd."""
     async with over_ollama(site) as (own, ollama):
         await _odd(own, ollama, ODD_LINES, [face for face in FACES if face.native])
-        await own.counted("penstock_attempts_failed_total", 0, {"backend": "a"})
+        await own.counted("penstock_attempts_failed_total", 0, {"backend": "a", "reason": "broken"})
 
 
 async def wide(site: Site) -> None:
@@ -56,7 +56,7 @@ async def ends(site: Site) -> None:
     for script in ENDS:
         async for face, seen in before(site, site.a, script, faces(site), stream=True):
             came_whole(face, seen)
-    await site.counted("penstock_attempts_failed_total", 0, {"backend": "a"})
+    await site.counted("penstock_attempts_failed_total", 0, {"backend": "a", "reason": "broken"})
     await site.logged(event="request", backend="a", outcome="answered")
 
 
@@ -120,8 +120,6 @@ async def _odd(site: Site, engine: Scripted, scripts: tuple[Script, ...], asked:
         engine.script = script
         for face in asked:
             came_whole(face, await site.ask(stream=True, **face.route))
-    if site.ours and site.b.requests:
-        raise Failed("no fallback was expected for what is merely odd, seen one")
 
 
 async def _wrong(site: Site, engine: Scripted, how: Break, asked: tuple[Face, ...] | list[Face]) -> int:
