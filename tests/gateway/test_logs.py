@@ -15,6 +15,7 @@ structlog.stdlib.get_logger("penstock.fleet").info("not shown")
 structlog.stdlib.get_logger("penstock.fleet").warning("backend down", backend="gpu")
 logging.getLogger("uvicorn.error").warning("from %s", "uvicorn")
 logging.getLogger("uvicorn.error").info("not shown")
+logging.getLogger("python_multipart.multipart").warning("not shown: a form that cannot be read")
 try:
     1 / 0
 except ZeroDivisionError:

@@ -65,4 +65,6 @@ def configure(settings: Log) -> Sink:
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
         logging.getLogger(name).propagate = True
+    # It tells of every form that it cannot read, and so does the refusal: whoever sends many need not fill the log twice.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     return sink
