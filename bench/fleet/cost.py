@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from bench.fleet.policies import NAMES
 from penstock.gateway import prefix, route
@@ -30,12 +30,27 @@ def main() -> None:
         asked = [prefix.prompt("t", "m", None, body) for body in bodies]
         for place, one in enumerate(asked):
             Trip(one).begin(sent[NAMES[place % len(NAMES)]], 0.0)
-        parts = [
-            _each(lambda number, of=bodies: prefix.prompt("t", "m", None, of[number % 20])),
-            _each(lambda number, of=asked, to=sent: route.order(NAMES, of[number % 20], _load, NAMES, to, 1.0)),
-            _each(lambda number, of=asked, to=sent: _trip(of[number % 20], to[NAMES[number % len(NAMES)]])),
-        ]
+        parts = [_each(call) for call in _calls(bodies, asked, sent)]
         print(f"{size:>12,} {len(asked[0].marks):>6}" + "".join(f" {part:>8.1f}" for part in (*parts, sum(parts))))
+
+
+def _calls(
+    bodies: Sequence[bytes], asked: Sequence[Prompt], sent: Mapping[str, Sent]
+) -> tuple[Callable[[int], object], ...]:
+    """The three parts of a decision."""
+
+    def read(number: int) -> Prompt:
+        return prefix.prompt("t", "m", None, bodies[number % len(bodies)])
+
+    def order(number: int) -> Sequence[str]:
+        return route.order(NAMES, asked[number % len(asked)], _load, NAMES, sent, 1.0)
+
+    def trip(number: int) -> None:
+        one = Trip(asked[number % len(asked)])
+        one.begin(sent[NAMES[number % len(NAMES)]], 1.0)
+        one.over()
+
+    return read, order, trip
 
 
 def _body(size: int, number: int) -> bytes:
@@ -45,12 +60,6 @@ def _body(size: int, number: int) -> bytes:
 
 def _load(name: str) -> float:
     return float(len(name) % 3)
-
-
-def _trip(asked: Prompt, sent: Sent) -> None:
-    trip = Trip(asked)
-    trip.begin(sent, 1.0)
-    trip.over()
 
 
 def _each(call: Callable[[int], object]) -> float:
