@@ -219,7 +219,8 @@ class Guard(HttpToolsProtocol):
     def refuse_connection(self, error: PenstockError) -> None:
         """Refuse and close, after the answers to what came before."""
         if self._final is None:
-            self._final = (error, self._url())
+            # Without where it was raised: those frames know this connection, and both would wait for the collector.
+            self._final = (error.with_traceback(None), self._url())
         self.say_final()
 
     def say_final(self) -> None:
