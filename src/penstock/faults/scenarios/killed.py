@@ -22,7 +22,7 @@ from penstock.faults.gateways import eventually, free_port
 from penstock.faults.scenario import Failed, Need, Scenario
 from penstock.faults.site import MODEL, WORDS, Site, answered
 
-ROUNDS = 20
+ROUNDS = 10
 _PATH = "/v1/responses"
 _BODY = {"model": MODEL, "input": WORDS}
 _LAST = 10
@@ -49,8 +49,17 @@ async def killed(site: Site) -> None:
 
 
 async def kill_loop(site: Site) -> None:
-    """Twenty SIGKILLs at random moments under load: every answer that a client had whole is found again, the state is whole."""
-    chance = random.Random(26)  # noqa: S311 - the same moments in every run
+    """Ten SIGKILLs at random moments under load: every answer that a client had whole is found again, the state is whole."""
+    await _kill_again_and_again(site, 1)
+
+
+async def kill_loop_again(site: Site) -> None:
+    """Ten more at other moments."""
+    await _kill_again_and_again(site, 2)
+
+
+async def _kill_again_and_again(site: Site, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - the same moments in every run
     async with site.penstock({"listen": [f"127.0.0.1:{free_port()}"]}) as one:
         one.own.checked = False
         total = 0
@@ -131,5 +140,6 @@ _OURS = frozenset({Need.PROCESS, Need.PENSTOCK})
 SCENARIOS = (
     Scenario(26, "sigkill", killed, _OURS, own=True),
     Scenario(26, "sigkill-loop", kill_loop, _OURS, own=True, limit=170.0),
+    Scenario(26, "sigkill-loop-again", kill_loop_again, _OURS, own=True, limit=170.0),
     Scenario(26, "sigkill-watcher", orphans, _OURS, own=True),
 )
