@@ -80,6 +80,17 @@ def test_a_replica_that_goes_moves_only_its_own_sessions(
     ]
 
 
+def test_a_replica_that_comes_takes_no_conversation_away_and_gets_new_ones() -> None:
+    fleet = Replicas("a", "b", "c")
+    chats = [asked(words(number, 6000), f"chat {number}" if number % 2 else None) for number in range(30)]
+    owners = [fleet.send(chat) for chat in chats]
+    fleet.names.append("new")
+    fleet.well.add("new")
+    fleet.busy["new"], fleet.sent["new"] = 0.0, Sent()
+    assert [fleet.send(chat) for chat in chats] == owners
+    assert [fleet.send(asked(words(1000 + number, 6000))) for number in range(8)].count("new") >= 4
+
+
 @given(NAMES, SESSIONS, st.randoms())
 @settings(max_examples=40)
 def test_workers_that_know_nothing_agree(names: list[str], session: str, dice: random.Random) -> None:
