@@ -59,7 +59,7 @@ class Model:
             prompt = asked["prompt"]
             begun = len(prompt) - len(PROMPT)
             assert prompt == PROMPT + ids[:begun]
-        room = asked.get("max_tokens") or asked.get("max_completion_tokens") or WINDOW
+        room = int(float(asked.get("max_tokens") or asked.get("max_completion_tokens") or WINDOW))
         tokens = self.tokens[begun : begun + room]
         texts = told(tokens, b"".join(self.tokens[:begun]))
         texts, tokens, finish = stopped(texts, tokens, asked)

@@ -194,6 +194,8 @@ def test_a_different_telling_is_an_error_before_anything_of_it_is_sent(other: li
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"bad_words": ["x"]}, "bad_words"),
         ({"a_field_of_tomorrow": 1}, "a_field_of_tomorrow"),
+        ({"max_tokens": "50.0"}, "max_tokens"),
+        ({"messages": [{"role": "user", "content": ["text"]}]}, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages"),
         ({"seed": 3, "temperature": 0.7}, ""),
         ({"response_format": {"type": "json_object"}, "temperature": 0}, ""),

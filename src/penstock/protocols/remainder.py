@@ -17,7 +17,7 @@ from enum import StrEnum
 
 import msgspec
 
-from penstock.protocols.ollama_types import NOTHING, said
+from penstock.protocols.ollama_types import NOTHING
 
 Fields = Mapping[str, msgspec.Raw]
 
@@ -102,14 +102,20 @@ def obstacle(asked: Fields) -> str:
     """The field that means something else in the middle of an answer; empty where there is none."""
     for name, raw in asked.items():
         value = bytes(raw)
-        if value in _NOTHING or name in _SAME or name in _COUNTED or name in _SPENT:
+        if value in _NOTHING or name in _SAME or name in _SPENT or value in _HARMLESS.get(name, ()):
             continue
-        if value in _HARMLESS.get(name, ()):
-            continue
-        check = _CHECKS.get(name)
-        if check is None or not check(asked):
+        if not (value.isdigit() if name in _COUNTED else _passes(name, asked)):
             return name
     return ""
+
+
+def _passes(name: str, asked: Fields) -> bool:
+    check = _CHECKS.get(name)
+    try:
+        return check is not None and check(asked)
+    except msgspec.DecodeError:
+        # The engine reads it, and we do not.
+        return False
 
 
 def several(asked: Fields) -> bool:
@@ -181,8 +187,8 @@ def limit(asked: Fields) -> int | None:
     """Tokens the answer may have; None where only the window limits it."""
     for name in ("max_completion_tokens", "max_tokens"):
         raw = asked.get(name, NOTHING)
-        if said(raw):
-            return msgspec.json.decode(raw, type=int, strict=False)
+        if bytes(raw).isdigit():
+            return int(bytes(raw))
     return 16 if "prompt" in asked and "max_tokens" not in asked else None
 
 
@@ -200,8 +206,8 @@ def by_tokens(asked: Fields, prompt: bytes, answer: Sequence[int], left: int) ->
         "return_token_ids": True,
     }
     least = asked.get("min_tokens", NOTHING)
-    if said(least):
-        body["min_tokens"] = max(0, msgspec.json.decode(least, type=int, strict=False) - len(answer))
+    if bytes(least).isdigit():
+        body["min_tokens"] = max(0, int(bytes(least)) - len(answer))
     return msgspec.json.encode(body)
 
 
