@@ -49,8 +49,8 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 async def poisoned(site: Site) -> None:
     """Fifteen sorts of unusable files, under load and under a stream: each is refused and told, nothing changes, nobody notices."""
-    site.a.script = Script(count=400, gap=0.05)
-    async with site.penstock({**_place(), "limits": {"total": "60s"}}) as one:
+    site.a.script = Script(count=3000, gap=0.05)
+    async with site.penstock({**_place(), "limits": {"total": "150s"}}) as one:
         good = dict(one.own.config)
         taken = await _figure(one, _TAKEN)
         stream = one.asking()
@@ -201,7 +201,7 @@ async def _talk(path: str, method: str, route: str) -> dict[str, Any]:
 
 _OURS = frozenset({Need.PROCESS, Need.PENSTOCK})
 SCENARIOS = (
-    Scenario(27, "poisoned", poisoned, _OURS, own=True),
+    Scenario(27, "poisoned", poisoned, _OURS, own=True, limit=120.0),
     Scenario(27, "live-backend", taken_away, _OURS, own=True),
     Scenario(27, "storm", storm, _OURS, own=True),
     Scenario(27, "all-or-none", all_or_none, _OURS, own=True),
