@@ -175,3 +175,26 @@ def test_what_ollama_cannot_take_is_told() -> None:
     turn = Message("assistant", tool_calls=(ToolCall("look", "{no"),))
     with pytest.raises(BadRequest, match="'look' are no JSON"):
         OLLAMA.request(Ask(messages=(turn,)), Kind.OLLAMA, "m", stream=False)
+
+
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_an_answer_that_the_engine_gave_up_is_none(reason: str) -> None:
+    """vLLM ends it as properly as any other."""
+    with pytest.raises(BrokenAnswer, match="gave the answer up"):
+        OPENAI.reader(SOURCE).feed(events(chunk({"content": "half"}), chunk({}, reason)))
+    body = {"choices": [{"index": 0, "message": {"content": "half"}, "finish_reason": reason}]}
+    with pytest.raises(BrokenAnswer, match="gave the answer up"):
+        OPENAI.whole(json.dumps(body).encode(), SOURCE)
+
+
+def test_an_error_in_an_odd_shape_is_one() -> None:
+    for odd in ({"choices": [], "message": "it died"}, {"object": "error", "message": "it died"}):
+        with pytest.raises((EngineRefused, BrokenAnswer)):
+            OPENAI.reader(SOURCE).feed(events(chunk({"content": "half"}), odd))
+
+
+def test_nothing_behind_the_end_matters() -> None:
+    reader = OPENAI.reader(SOURCE)
+    reader.feed(events(chunk({"content": "all"}), chunk({}, "stop")))
+    assert reader.feed(b"rubbish\n\n") == []
+    reader.end()

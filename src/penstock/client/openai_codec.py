@@ -12,6 +12,7 @@ from penstock.client.ask import Ask, Message, ToolCall
 from penstock.client.codec import Outgoing, Served, encoded
 from penstock.client.options import said
 from penstock.errors import BrokenAnswer, EngineRefused
+from penstock.protocols import strange
 from penstock.protocols.sse import Splitter, payload
 from penstock.types import Kind, Usage
 
@@ -95,6 +96,7 @@ class OpenAICodec:
         if not decoded.choices:
             raise BrokenAnswer("The engine's answer holds no choice.", hint="Is there a proxy in between?")
         choice = decoded.choices[0]
+        strange.check_finish(choice.finish_reason)
         if choice.message is None:
             if choice.text is None:
                 raise BrokenAnswer("The engine's answer holds neither a message nor text.")
@@ -138,8 +140,8 @@ class OpenAIReader:
     def feed(self, data: bytes) -> list[Piece]:
         pieces = []
         for event in self._split.feed(data):
-            body = payload(event)
-            if body is None or self._closed:
+            body = None if self._closed else payload(event)
+            if body is None:
                 continue
             if body == _DONE:
                 self._closed = True
@@ -155,6 +157,8 @@ class OpenAIReader:
         decoded = _decode(body)
         choice = next((one for one in decoded.choices or () if one.index == 0), None)
         if choice is None:
+            if not decoded.usage and not decoded.choices:
+                strange.check_chunk(body)
             return Piece(source=self._source, usage=decoded.usage, body=body) if decoded.usage else None
         delta = choice.delta or _Said(content=choice.text)
         for call in delta.tool_calls or ():
@@ -162,6 +166,7 @@ class OpenAIReader:
         finish = choice.finish_reason or ""
         calls: tuple[ToolCall, ...] = ()
         if finish:
+            strange.check_finish(finish)
             self._finished = True
             calls = _calls([self._calls[index] for index in sorted(self._calls)])
         text, thinking = delta.content or "", delta.reasoning or delta.reasoning_content or ""
