@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-READY_SECONDS = 45.0
+READY_SECONDS = 120.0
 STOP_SECONDS = 4.0
 FILES_WANTED = 65_536
 
