@@ -78,28 +78,36 @@ async def reference(site: Site) -> None:
 
 async def _reads_nothing(site: Site, *, stream: bool) -> None:
     script, requests = _offer(stream=stream)
-    site.a.script = script
+    site.a.script = site.b.script = script  # A that is too slow to begin on a busy machine is no matter here
     for _ in range(3):
         # What a gateway takes for its first large answers it keeps; that is no leak.
         async with Bare(site.url) as bare:
             await bare.send(requests[0])
             await (bare.end(limit=0.5) if stream else bare.answers(1, limit=1.0))
+    for _ in range(3):
+        await _idle(site)
+        before = held(site.process.pid)
+        most, received = await _offered(site, requests)
+        if received.startswith(b"HTTP/1.1 200") and len(received) > PIECE:
+            break
+    else:
+        raise Failed(f"the beginning of an answer was expected, seen {received[:300]!r}")
+    site.a.script = site.b.script = HEALTHY
+    answered(await site.ask())
+    site.notes.append(f"{'stream' if stream else 'whole'}: {(most - before) / 1024:+.0f} KiB of {before >> 20} MiB")
+    if most - before > GROWTH:
+        raise Failed(f"at most 1 MB more was expected, {(most - before) / 1e6:.1f} MB more were held")
     await _idle(site)
-    before = held(site.process.pid)
+
+
+async def _offered(site: Site, requests: list[bytes]) -> tuple[int, bytes]:
+    """What the process holds while nothing is read, and how what was not read begins."""
     async with Bare(site.url, buffer=4096) as bare:
         sending = asyncio.create_task(_send_all(bare, requests))
         most = await _settled(site, 4.0)
         sending.cancel()
         await asyncio.wait([sending])
-        await bare.end(limit=0.5)
-        if not bare.received.startswith(b"HTTP/1.1 200") or len(bare.received) < PIECE:
-            raise Failed(f"the beginning of an answer was expected, seen {bytes(bare.received[:300])!r}")
-        site.a.script = HEALTHY
-        answered(await site.ask())
-    site.notes.append(f"{'stream' if stream else 'whole'}: {(most - before) / 1024:+.0f} KiB of {before >> 20} MiB")
-    if most - before > GROWTH:
-        raise Failed(f"at most 1 MB more was expected, {(most - before) / 1e6:.1f} MB more were held")
-    await _idle(site)
+        return most, await bare.end(limit=0.5)
 
 
 def _offer(*, stream: bool) -> tuple[Script, list[bytes]]:
