@@ -52,6 +52,8 @@ class Peer:
     """A second copy of another peer, to see the noise."""
     only: tuple[str, ...] = ()
     """Scenarios or their beginnings, for a peer that is there for the sake of these; empty means all."""
+    pinned: bool = True
+    """To one processor; several workers are meant to have one each."""
     slow: bool = False
     """Too slow to fill the others' windows: it gets fewer and longer ones."""
 
@@ -260,7 +262,7 @@ PEERS: dict[str, Peer] = {
         Peer(RELAY, sys.executable, UP, _uvloop_version, uvloop_relay),
         Peer(OURS, PENSTOCK, UP, _penstock_version, penstock("hot")),
         Peer(ONE_BACKEND, PENSTOCK, UP, _penstock_version, penstock("hot", names=("one",)), only=("request-32",)),
-        Peer(TWO, PENSTOCK, UP, _penstock_version, penstock("hot", workers=2), only=("request-32",)),
+        Peer(TWO, PENSTOCK, UP, _penstock_version, penstock("hot", workers=2), only=("request-32",), pinned=False),
         Peer(REFERENCE, PENSTOCK, UP, _penstock_version, penstock("asgi")),
     )
 }

@@ -20,9 +20,9 @@ STOP_SECONDS = 4.0
 FILES_WANTED = 65_536
 
 
-def pinned(argv: Sequence[str], cpu: int) -> list[str]:
-    """The command, on one processor where the machine has more than one and `taskset` exists."""
-    if len(os.sched_getaffinity(0)) < 2 or shutil.which("taskset") is None:
+def pinned(argv: Sequence[str], cpu: int | None) -> list[str]:
+    """The command, on one processor where the machine has more than one and `taskset` exists; None: on any."""
+    if cpu is None or len(os.sched_getaffinity(0)) < 2 or shutil.which("taskset") is None:
         return list(argv)
     return ["taskset", "-c", str(cpu), *argv]
 
@@ -31,7 +31,7 @@ def pinned(argv: Sequence[str], cpu: int) -> list[str]:
 def running(
     argv: Sequence[str],
     *,
-    cpu: int,
+    cpu: int | None,
     log: Path,
     environment: Mapping[str, str] | None = None,
     stdout: int | None = None,

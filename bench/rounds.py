@@ -21,7 +21,7 @@ MEMORY_ROUNDS = 3
 SLICES = 4
 SLOW_ROUNDS = 2
 """Rounds of a peer that is too slow for the others' windows; one for its memory."""
-SLOW_STRETCH = 3.0
+SLOW_STRETCH = 4.0
 """How much longer its window is, which is one piece."""
 
 Note = Callable[[str], None]

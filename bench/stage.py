@@ -98,6 +98,7 @@ def _runner(peer: Peer, directory: Path, engine_port: int) -> Iterator[Runner]:
     site = Site(place, free_port(), engine_port)
     launch = peer.launch(site)
     log = place / "log"
-    with running(launch.argv, cpu=PROXY_CPU, log=log, environment=launch.environment) as process:
+    cpu = PROXY_CPU if peer.pinned else None
+    with running(launch.argv, cpu=cpu, log=log, environment=launch.environment) as process:
         wait_until_it_answers(process, site.port, body("", stream=False), log, peer.name)
         yield Runner(peer, site.port, process)
