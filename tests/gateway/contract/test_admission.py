@@ -221,10 +221,13 @@ async def test_the_callers_mistakes_never_open_it(gateway: StartGateway) -> None
 async def test_busy_is_not_broken(gateway: StartGateway) -> None:
     async with Engine(["m"]) as first, Engine(["m"]) as second:
         running = await pair(gateway, first, second)
-        first.script = Script(status=429, retry_after="1")
+        first.script = Script(status=429, retry_after="30")
         for _ in range(8):
             assert (await once(running.url, PATH, chat())).header("x-penstock-backend") == "second"
-        assert await _breaker(running, "first") == 0
+        assert len(first.requests) == 1, "it was asked for in peace, and is left in peace"
+        assert await _breaker(running, "first") == 2
+        answer = await running.until("/ready", lambda page: page["aliases"]["m"])
+        assert answer["aliases"]["m"]["targets"][0]["state"] == "ready"
 
 
 async def _breaker(gateway: Gateway, backend: str) -> float:
