@@ -245,7 +245,7 @@ async def test_whatever_happens_nothing_is_left_over(site: Site) -> None:
     """Engines that fail in every way on both sides, and clients that leave: each copy ends once, and frees its slot."""
     watched = await site.watch("narrow")
     order = random.Random(7)
-    scripts = [*STREAM_FAULTS.values(), Script(gap=0.002), Script(first=0.01), Script(close=True), *[Script()] * 6]
+    scripts = [*STREAM_FAULTS.values(), Script(gap=0.002), Script(first=0.01), Script(close=True), *[Script()] * 40]
     for engine in (site.first, site.second):
         engine.next.extend(order.choice(scripts) for _ in range(150))
 
