@@ -355,6 +355,7 @@ async def test_killed(vllm_to_kill: VllmServer, vllm_second: VllmServer, tmp_pat
         await gateway.until("/ready", lambda page: page["status"] in {"ready", "degraded"})
         asked = [{"model": "m", **chat(question, 120)} for question in questions]
         whole = [Told.of(await once(gateway.url, CHAT, body)) for body in asked]
+        assert not any(one.error for one in whole)
         streams = [await stack.enter_async_context(Raw(gateway.url)) for _ in asked]
         for stream, body, part in zip(streams, asked, (30, 20, 10), strict=True):
             stream.ask(CHAT, body)
