@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.gateway.pressure import LATE, LESS, MORE, MOST, ROUNDS, Pressure
+from penstock.gateway.pressure import FORGIVES, LATE, LESS, MORE, MOST, ROUNDS, Pressure
 
 
 def test_a_hiccup_refuses_nobody() -> None:
@@ -10,9 +10,19 @@ def test_a_hiccup_refuses_nobody() -> None:
     for _ in range(20):
         for _ in range(ROUNDS - 1):
             pressure.felt(LATE * 5)
-        pressure.felt(0.0)
+        for _ in range(FORGIVES * ROUNDS):
+            pressure.felt(0.0)
     assert pressure.share == 0
     assert not any(pressure.sheds() for _ in range(100))
+
+
+def test_who_is_let_run_for_a_round_now_and_then_is_late_all_the_same() -> None:
+    """A container that is throttled gets a slice, and then nothing for a second."""
+    pressure = Pressure()
+    for _ in range(10):
+        pressure.felt(LATE)
+        pressure.felt(0.0)
+    assert pressure.share > 50
 
 
 def test_the_share_grows_with_every_late_round_and_never_takes_all() -> None:

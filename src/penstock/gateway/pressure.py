@@ -10,7 +10,9 @@ from __future__ import annotations
 LATE = 1.0
 """Seconds by which a round is late."""
 ROUNDS = 3
-"""So many in a row are no hiccup."""
+"""So many are no hiccup, if not much was in time between them."""
+FORGIVES = 10
+"""Rounds in time that make up for one that was late: half a second."""
 MORE, LESS, MOST = 25, 5, 95
 """Percent that a late round adds, that one in time takes off, and that is never passed."""
 
@@ -30,11 +32,11 @@ class Pressure:
         """One round was so many seconds late."""
         self.lag = lag
         if lag >= LATE:
-            self._late += 1
-            if self._late >= ROUNDS:
+            self._late = min(self._late + FORGIVES, ROUNDS * FORGIVES)
+            if self._late >= (ROUNDS - 1) * FORGIVES + 1:
                 self.share = min(MOST, self.share + MORE)
         else:
-            self._late = 0
+            self._late = max(0, self._late - 1)
             self.share = max(0, self.share - LESS)
 
     def sheds(self) -> bool:
