@@ -346,7 +346,7 @@ async def test_killed(vllm_to_kill: VllmServer, vllm_second: VllmServer, tmp_pat
         backends = {"a": vllm_to_kill.url, "b": late.url}
         gateway = await gateways.start(
             {
-                "backends": {name: {"kind": "vllm", "url": url, "probe": "100ms"} for name, url in backends.items()},
+                "backends": {name: {"kind": "vllm", "url": url, "probe": "60s"} for name, url in backends.items()},
                 "aliases": {
                     "m": {"midstream": "continue", "targets": [{"backends": ["a", "b"], "model": LLAMA}]},
                 },
