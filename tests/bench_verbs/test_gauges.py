@@ -25,7 +25,7 @@ penstock_tokens_total{alias="m",backend="a",direction="completion"} 40.0
 @pytest.mark.parametrize("old", [True, False])
 def test_both_generations_of_vllms_names(old: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """S0.4: `vllm:gpu_cache_usage_perc` until 0.10, `vllm:kv_cache_usage_perc` since."""
-    page = metrics(Gauges(running=7, waiting=5, cache=0.875, old=old), "m", 0, 100, 200, 3)
+    page = metrics(Gauges(running=7, waiting=5, cache=0.875, old=old), "m", 0, 100, 200, 3, asleep=False)
     found = read_gauges(page, 1.5)
     assert (found.at, found.running, found.waiting, found.kv_use, found.generated) == (1.5, 7, 5, 0.875, 200)
 
