@@ -77,7 +77,7 @@ def test_limits_are_numbers_above_nothing(data: dict[str, Plain]) -> None:
     if not mistakes:
         limits = msgspec.convert(clean, Limits)
         values = {name: getattr(limits, name) for name in Limits.__struct_fields__ if name != "queue"}
-    assert all(value > 0 for value in values.values() if value is not None)
+        assert all(value > 0 for value in values.values() if value is not None)
 
 
 def test_a_secret_is_not_repeated() -> None:

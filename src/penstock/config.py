@@ -144,7 +144,10 @@ class Limits(Noun, frozen=True, kw_only=True):
     answer: Annotated[Bytes, Meta(description="Largest answer that is held in memory as a whole.")] = 64 * 2**20
     headers: Annotated[Bytes, Meta(description="Largest request head.")] = 64 * 2**10
     drain: Annotated[Seconds, Meta(description="After SIGTERM, for running requests to end.")] = 30.0
-    idle: Annotated[Seconds, Meta(description="An open client connection without a request, or whose client takes nothing of its answer.")] = 75.0
+    idle: Annotated[
+        Seconds,
+        Meta(description="An open client connection without a request, or whose client takes nothing of its answer."),
+    ] = 75.0
     head: Annotated[Seconds, Meta(description="For a client to send a request head.")] = 10.0
     upload: Annotated[Seconds, Meta(description="For a client to send a request body.")] = 60.0
 
