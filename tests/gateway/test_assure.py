@@ -12,15 +12,18 @@ from tests.gateway.fleets import Still, config, ollama, vllm
 from tests.gateway.peer import Told
 
 from penstock.config import Backend
-from penstock.errors import EngineFault, NotLoaded, Unreachable
+from penstock.errors import EngineFault, EngineTimeout, NotLoaded, Unreachable
 from penstock.faults.condition import Model
 from penstock.faults.engine import Engine
 from penstock.faults.injectors.listeners import black_hole
 from penstock.faults.ollama import OllamaDouble
+from penstock.faults.script import Script
+from penstock.gateway.backend import State
 from penstock.gateway.fleet import Fleet
 from penstock.gateway.upstream import Origin
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+STREAM = BODY[:-1] + b',"stream":true}'
 
 
 class Asks(Told):
@@ -38,13 +41,13 @@ class Asks(Told):
         return self.heads[0][0] if self.heads else 0
 
 
-async def ask(fleet: Fleet, model: str = "m") -> Asks:
+async def ask(fleet: Fleet, model: str = "m", body: bytes = BODY) -> Asks:
     """One request to the only backend, from its first byte to its end."""
     (backend,) = fleet.backends.values()
     assert backend.origin is not None
     head = backend.origin.post_line("/v1/chat/completions") + b"content-type: application/json\r\ncontent-length: "
     told = Asks(model)
-    backend.origin.ask(head + str(len(BODY)).encode() + b"\r\n\r\n" + BODY, told)
+    backend.origin.ask(head + str(len(body)).encode() + b"\r\n\r\n" + body, told)
     await told.end()
     return told
 
@@ -127,6 +130,29 @@ async def test_a_request_that_leaves_takes_the_look_from_nobody(fleet: Still, en
     await engine.until(lambda: models_asked(engine) > 0, "a look")
     exchange.abort()
     assert isinstance((await stays).fault, EngineFault)
+
+
+async def test_a_look_that_takes_too_long_ends_no_request(fleet: Still, engine: Engine) -> None:
+    """A busy engine may be slow to say what it serves: what it answers meanwhile is its answer, to the last byte."""
+    (backend,) = fleet.backends.values()
+    engine.script = Script(count=8)
+    gate = engine.hold(before=4)
+    answers = [asyncio.create_task(ask(fleet, body=STREAM)) for _ in range(2)]
+    await gate.reached()
+    engine.mute.add("/v1/models")
+    await fleet.look()
+    assert (backend.state, backend.reason) == (State.DOWN, "no answer to /v1/models within 2 s")
+    assert backend.origin is not None
+    backend.origin.doubt()
+    refused = await ask(fleet)
+    assert isinstance(refused.fault, EngineTimeout)
+    gate.open()
+    assert all(
+        told.fault is None and told.body.endswith(b"data: [DONE]\n\n") for told in await asyncio.gather(*answers)
+    )
+    engine.mute.clear()
+    await fleet.look()
+    assert backend.state is State.READY
 
 
 async def test_an_engine_that_never_told_its_models_is_believed(engine: Engine) -> None:
