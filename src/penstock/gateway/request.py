@@ -17,15 +17,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
-from penstock.errors import EngineFault, EngineTimeout, Exhausted, Overloaded, PenstockError, Refusal, Unavailable
+from penstock.errors import EngineFault, EngineTimeout, Exhausted, Overloaded, PenstockError, Refusal
 from penstock.gateway import answer, answer_head, choice, closing, failover, midstream, storing
 from penstock.gateway.attempt import Attempt
 from penstock.gateway.auth import check_scope
 from penstock.gateway.client import Client
 from penstock.gateway.phase import Phase
 from penstock.gateway.split import Plan
+from penstock.gateway.starting import Starting
 from penstock.gateway.trace import continued
 from penstock.protocols import refusal
 from penstock.protocols.dialect import Call, Reader, Timing
@@ -33,13 +33,10 @@ from penstock.protocols.table import IDLERS, Route
 from penstock.types import Caller, Face, Operation, Wire
 
 if TYPE_CHECKING:
-    from penstock.gateway.backend import Backend
     from penstock.gateway.line import Line
     from penstock.gateway.prefix import Trip
     from penstock.gateway.shadow_copy import Copy
     from penstock.gateway.ways import Way
-
-log = structlog.stdlib.get_logger("penstock.line")
 
 NEVER = float("inf")
 # Members of an Enum are looked up through its metaclass; these are read several times a request.
@@ -52,9 +49,9 @@ class Request:
     """One request of one client."""
 
     __slots__ = (
-        "_ahead", "_since", "_slot", "_waiting_for", "alias_name", "attempt", "attempts", "between_tokens", "call", "caller",
+        "_ahead", "_since", "_slot", "alias_name", "attempt", "attempts", "between_tokens", "call", "caller",
         "client", "copy", "deadline", "dropped", "failures", "fallback", "first_token", "headers", "id", "known", "line", "paused",
-        "phase", "queued", "route", "timing", "total", "trace", "trip",
+        "phase", "queued", "route", "starting", "timing", "total", "trace", "trip",
     )  # fmt: skip
 
     def __init__(
@@ -84,7 +81,7 @@ class Request:
         self.fallback = ""
         self.failures: tuple[failover.Failure, ...] = ()
         self.queued = self._since = 0.0
-        self._waiting_for: Backend | None = None
+        self.starting: Starting | None = None
 
     # ── from the lane ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -249,26 +246,9 @@ class Request:
             if instance.origin is not None:
                 attempt.send(instance.origin, now)
             else:
-                self._await(instance)
-        except Refusal as error:
-            self._refuse(error)
-
-    def _await(self, instance: Backend) -> None:
-        """An engine process of our own is still starting."""
-        self.phase = _STARTING
-        self._waiting_for = instance
-        self.deadline = min(self.total, time.monotonic() + self.first_token)
-        instance.when_up(self._up)
-
-    def _up(self) -> None:
-        instance, self._waiting_for = self._waiting_for, None
-        if instance is None or self.phase is not _STARTING or self.attempt is None:
-            return
-        if instance.origin is None:
-            self.failed(Unavailable(f"Starting the engine {instance.name}: {instance.reason}"))
-            return
-        try:
-            self.attempt.send(instance.origin, time.monotonic())
+                self.phase = _STARTING
+                self.deadline = min(self.total, now + self.first_token)
+                self.starting = Starting(self, instance)
         except Refusal as error:
             self._refuse(error)
 
@@ -380,9 +360,9 @@ class Request:
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _release(self, *, wake: bool = True) -> None:
-        if self._waiting_for is not None:
-            self._waiting_for.forget(self._up)
-            self._waiting_for = None
+        if self.starting is not None:
+            self.starting.forget()
+            self.starting = None
         if not self._slot or self.attempt is None:
             return
         self._slot = False
@@ -408,7 +388,7 @@ class Request:
         if attempt is not None and attempt.exchange is not None:
             attempt.drop()
         closing.keep(self, status, outcome, error)
-        if self._slot or self._waiting_for is not None:
+        if self._slot or self.starting is not None:
             self._release()
         if self.copy is not None:
             self.copy.ended(self, status, error)
