@@ -88,13 +88,14 @@ def faults(  # noqa: PLR0913 - one parameter an option
         raise ConfigError(
             f"No scenario has row {row} and {only!r} in its name.", hint="penstock faults --json lists them all"
         )
+    rows = frozenset(one.row for one in chosen) if only else frozenset(row or ())
     if against:
         _tell_addresses(stand)
     failed = False
     for number in range(1, rounds + 1):
         begin = time.monotonic()
         results = asyncio.run(_run(chosen, stand, jobs or _jobs(stand), keep=keep))
-        matrix = _matrix(results, found, stand, rows=frozenset(row or ()), seconds=time.monotonic() - begin)
+        matrix = _matrix(results, found, stand, rows=rows, seconds=time.monotonic() - begin)
         failed = matrix.failed > 0
         _tell(matrix, as_json=as_json, brief=rounds > 1 and not failed, number=number if rounds > 1 else 0)
         if failed:

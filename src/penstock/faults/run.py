@@ -14,6 +14,8 @@ from penstock.faults.catalogue import ROWS
 from penstock.faults.scenario import Failed, NotHere, Scenario
 from penstock.faults.stand import Stand
 
+_UNEXPECTED = (Failed, AssertionError, OSError, ValueError, LookupError, EOFError)
+"""What comes of a gateway that does not do its part: a wait of the journal that ended, or a connection that did."""
 _WORDS = 1500
 """Characters of a reason that are kept."""
 
@@ -108,20 +110,34 @@ async def one(scenario: Scenario, stand: Stand, missing: str = "") -> Result:
                 await scenario.run(site)
     except NotHere as reason:
         return result(State.NOT_APPLICABLE, str(reason))
-    except Failed as failure:
-        return result(State.FAILED, str(failure))
     except TimeoutError as error:
-        where = _where(traceback.format_exc())
         late = f"the end within {scenario.limit:g} s" if clock is not None and clock.expired() else "something in time"
-        return result(State.FAILED, f"{late} was expected {where}: {error}")
-    except (AssertionError, OSError, ValueError, LookupError, EOFError) as error:
-        # A wait of the journal that ended, or a connection that did: the scenario did not find what it expected.
-        return result(State.FAILED, f"{type(error).__name__}: {error} {_where(traceback.format_exc())}")
+        return result(State.FAILED, f"{late} was expected {_where()}: {error}")
+    except _UNEXPECTED as error:
+        return result(State.FAILED, _said(error))
+    except ExceptionGroup as several:
+        # Tasks of one scenario: the first says it for all, unless one of them is a mistake in the scenario itself.
+        mine, others = several.split(_UNEXPECTED)
+        if others is not None or mine is None:
+            raise
+        return result(State.FAILED, _said(_first(mine)))
     return result(State.PASSED)
 
 
-def _where(trace: str) -> str:
-    lines = [line.strip() for line in trace.splitlines() if "/scenarios/" in line]
+def _said(error: BaseException) -> str:
+    return str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error} {_where()}"
+
+
+def _first(several: BaseExceptionGroup[Exception]) -> BaseException:
+    first: BaseException = several
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
+
+
+def _where() -> str:
+    """Where in a scenario the exception that is being handled was raised."""
+    lines = [line.strip() for line in traceback.format_exc().splitlines() if "/scenarios/" in line]
     return f"({lines[-1].rpartition('/')[2]})" if lines else ""
 
 
