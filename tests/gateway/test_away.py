@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.fakes.gateway import StartGateway
-from tests.fakes.raw import once
+from tests.fakes.raw import Raw, once
 
 from penstock.faults.condition import Gauges, Model, metrics
 from penstock.faults.engine import Engine
@@ -58,3 +58,33 @@ async def test_a_lost_adapter_takes_nothing_else_with_it(gateway: StartGateway) 
             assert (answer.status, answer.header("x-penstock-backend")) == (200, "second")
         answer = await once(running.url, "/v1/chat/completions", BODY)
         assert (answer.status, answer.header("x-penstock-backend")) == (200, "first")
+
+
+async def test_an_engine_too_busy_to_say_what_it_serves_ends_what_it_has_begun(gateway: StartGateway) -> None:
+    """A look at it takes too long, so it counts as down; its connections are left alone, and nobody else is asked."""
+    async with Engine(["m"], script=Script(count=8)) as first, Engine(["m"]) as second:
+        running = await gateway(
+            {
+                "backends": {
+                    "first": {"kind": "vllm", "url": first.url, "probe": "100ms"},
+                    "second": {"kind": "vllm", "url": second.url, "probe": "60s"},
+                },
+                "aliases": {
+                    "m": {"targets": [{"backends": [name], "model": "m"} for name in ("first", "second")]},
+                },
+            }
+        )
+        gate = first.hold(before=4)
+        async with Raw(running.url) as streamed, Raw(running.url) as whole:
+            streamed.ask("/v1/chat/completions", {**BODY, "stream": True})
+            whole.ask("/v1/chat/completions", BODY)
+            await streamed.until(b'"content":')
+            await first.until(lambda: len(first.requests) == 2, "both requests")
+            first.mute.add("/v1/models")
+            await running.until("/stats", lambda page: page["backends"]["first"]["state"] == "down")
+            gate.open()
+            answers = [await one.answer() for one in (streamed, whole)]
+        assert [(one.status, one.header("x-penstock-backend")) for one in answers] == [(200, "first")] * 2
+        assert answers[0].events[-1] == b"data: [DONE]"
+        assert b'"error"' not in answers[0].body
+        assert not second.requests
