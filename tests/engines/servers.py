@@ -6,6 +6,7 @@ ends with the tests, also when those are killed. What the engine prints goes to 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -13,6 +14,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,6 +122,15 @@ class VllmServer:
             self._reap(STOP_WITHIN)
         finally:
             self.kill()
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """None of its processes runs meanwhile; the kernel still takes connections and bytes for it."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
 
     def log_tail(self) -> str:
         return self.log.read_bytes()[-LOG_TAIL:].decode(errors="replace") if self.log.exists() else "(no log)"
