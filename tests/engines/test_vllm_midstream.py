@@ -8,7 +8,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from tests.fakes.relay import Cut, Relay, Way
 
 LONG = 64
 """Tokens of an answer that is cut after each of them."""
+OFTEN = 5
+"""Times a cut is tried where the engine alone does not always say the same."""
 CHAT, COMPLETIONS, OLLAMA, GENERATE = "/v1/chat/completions", "/v1/completions", "/api/chat", "/api/generate"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -115,6 +117,7 @@ class Place:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def place(vllm_generate: VllmServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    await asyncio.to_thread(vllm_generate.start)  # a test that ran before may have ended it
     cuts: deque[Cut] = deque()
     async with AsyncExitStack() as stack:
         a, b = [await stack.enter_async_context(Relay(vllm_generate.url, cuts)) for _ in range(2)]
@@ -309,11 +312,22 @@ def vllm_second(
     yield from serving(VllmServer(launch, tmp_path_factory.mktemp("vllm-second")), alive)
 
 
+THINKS, ANSWERS = "Here is my thought process:", " Here is my response:"
+
+
+def bare(told: Told) -> Told:
+    """Without what this parser lets through of its marks: that hangs on how tokens come together, which a busy machine decides."""
+    before = next(mark for at in range(len(THINKS) + 1) if told.reasoning.startswith(mark := THINKS[at:]))
+    behind = next(mark for at in range(len(ANSWERS), -1, -1) if told.reasoning.endswith(mark := ANSWERS[:at]))
+    return replace(told, reasoning=told.reasoning.removeprefix(before).removesuffix(behind))
+
+
 async def test_reasoning(vllm_to_kill: VllmServer, vllm_second: VllmServer, tmp_path: Path) -> None:
     """A parser of vLLM's own that works on text and keeps some of it back: exact by asking again, or an error; never a mix."""
     del vllm_to_kill  # asked for so that this runs when no test needs a third server any more
     # the guide does not think: a grammar lets it say what a thinking Granite says
-    said = r"Here is my thought process:( [a-z]{3,6}){4}\. Here is my response:( [a-z]{3,6}){4}\."
+    words = r"( [a-z]{3,6}){4}\."
+    said = THINKS + words + ANSWERS + words
     asked = chat("Think.", 200, structured_outputs={"regex": said})
     async with AsyncExitStack() as stack:
         cuts: deque[Cut] = deque()
@@ -326,18 +340,25 @@ async def test_reasoning(vllm_to_kill: VllmServer, vllm_second: VllmServer, tmp_
         gateway = await gateways.start({"backends": backends, "aliases": {"continue": alias}})
         await gateway.until("/ready", lambda page: page["status"] == "ready")
         own = Place(gateway, cuts)
-        whole = await own.ask(CHAT, asked)
+        whole = bare(await own.ask(CHAT, asked))
         assert whole.reasoning
         assert whole.text
         for after in range(12, whole.usage[1] - 1, 3):
-            assert await own.cut(CHAT, asked, after) == whole, after
+            for _ in range(OFTEN):
+                told = await own.cut(CHAT, asked, after)
+                if not told.error:
+                    break
+                # tokens came together in two ways: that is said, and nothing of the second engine's is sent
+                assert "It said something else" in told.error
+                assert whole.text.startswith(told.text)
+            assert bare(told) == whole, after
         sampled = {**asked, "temperature": 1.0}
         assert "Nobody went on" in (await own.cut(CHAT, sampled, whole.usage[1] // 2)).error
 
 
 async def test_killed(vllm_to_kill: VllmServer, vllm_second: VllmServer, tmp_path: Path) -> None:
     """SIGKILL while three streams are at three places: each is gone on with by the other server, to the same last byte."""
-    questions = [STORY, "Give me a complete tour of Penstock.", "List all commands of Penstock with what they do."]
+    longest = sorted(load_pairs(), key=lambda pair: len(pair.answer), reverse=True)[:3]
     async with AsyncExitStack() as stack:
         gateways = Gateways(tmp_path, "hot")
         stack.push_async_callback(gateways.close)
@@ -353,9 +374,9 @@ async def test_killed(vllm_to_kill: VllmServer, vllm_second: VllmServer, tmp_pat
             }
         )
         await gateway.until("/ready", lambda page: page["status"] in {"ready", "degraded"})
-        asked = [{"model": "m", **chat(question, 120)} for question in questions]
+        asked = [{"model": "m", **chat(pair.question, 400)} for pair in longest]
         whole = [Told.of(await once(gateway.url, CHAT, body)) for body in asked]
-        assert not any(one.error for one in whole)
+        assert [one.text for one in whole] == [pair.answer for pair in longest]
         streams = [await stack.enter_async_context(Raw(gateway.url)) for _ in asked]
         for stream, body, part in zip(streams, asked, (30, 20, 10), strict=True):
             stream.ask(CHAT, body)
