@@ -232,7 +232,15 @@ def _watch_parent(gone: threading.Event) -> None:
 
 
 def _leave(_signal: int, _frame: object) -> NoReturn:
+    _end_soon()
     raise SystemExit(0)
+
+
+def _end_soon() -> None:
+    """Ending llama.cpp waits for its running requests, and for its own start; whoever stops us does not."""
+    deadline = threading.Timer(STOP_WITHIN, os._exit, (0,))
+    deadline.daemon = True
+    deadline.start()
 
 
 def _take_stdout() -> int:
@@ -256,14 +264,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{problem.sentence()}\n")
         return USELESS_TO_RETRY
     os.write(stdout, json.dumps(asdict(ready)).encode() + b"\n")
-    try:
-        gone.wait()
-    finally:
-        # Ending llama.cpp waits for its running requests; whoever stops us does not.
-        deadline = threading.Timer(STOP_WITHIN, os._exit, (0,))
-        deadline.daemon = True
-        deadline.start()
-        del server
+    # A signal that one of llama.cpp's threads took does not end this wait, so it is never a long one.
+    while not gone.wait(PARENT_CHECK):
+        pass
+    _end_soon()
+    del server
     return 0
 
 
