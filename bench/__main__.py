@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +17,7 @@ from bench.build import programs
 from bench.fleet.command import fleet
 from bench.peers import OURS, PEERS, Peer
 from bench.processes import raise_file_limit
+from bench.steps import steps
 
 app = typer.Typer(add_completion=False, help="Measure the gateway beside nginx, haproxy and other routers.")
 console = Console(stderr=True)
@@ -50,14 +50,7 @@ def run(
     wanted = tuple(filter(None, only.split(",")))
     plan = rounds.Plan(_chosen(peers), count, seconds, warm, seed, wanted, cold, _command())
     facts = machine.describe()
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with steps(console) as progress:
         task = progress.add_task("starting the peers", total=plan.steps)
         built = programs()
         samples = rounds.run(plan, built, lambda text: progress.update(task, description=text, advance=1))
@@ -77,9 +70,7 @@ def client(
 ) -> None:
     """Measure what a call costs in the client library, beside others; write bench/results/<date>-client-<name>."""
     plan = clients.Plan(count, calls, seed)
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console
-    ) as progress:
+    with steps(console) as progress:
         task = progress.add_task("starting the libraries", total=plan.steps)
         made = clients.run(plan, programs(), lambda text: progress.update(task, description=text, advance=1))
     clients.show(made, Console(width=max(console.width, WIDTH)))

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bench import machine
 from bench.fleet import report
@@ -16,6 +15,7 @@ from bench.fleet.compare import ROUTERS, Plan, Row, run
 from bench.fleet.policies import POLICIES
 from bench.fleet.work import WORKLOADS
 from bench.peers import OURS, PEERS, ROUTER_NAME
+from bench.steps import steps
 
 WIDTH = 140
 
@@ -38,14 +38,7 @@ def fleet(
     facts = machine.describe()
     versions = {one: PEERS[one].version() for one in (OURS, ROUTER_NAME)}
     command = shlex.join(["make", "bench", f"ARGS={shlex.join(sys.argv[1:])}"])
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with steps(console) as progress:
         task = progress.add_task("", total=plan.steps)
         rows: list[Row] = []
         for row in run(plan, lambda text: progress.update(task, description=text, advance=1)):

@@ -60,4 +60,12 @@ async def test_options_that_exclude_each_other_are_refused() -> None:
     assert (await inside("faults", "--launch", "x", "--against", "http://127.0.0.1:1")).code == 2
     assert (await inside("faults", "--keep")).code == 2
     assert (await inside("faults", "--ports", "1")).code == 2
-    assert (await inside("faults", "--row", "99")).code == 2
+
+
+async def test_a_row_that_cannot_be_run_is_told_why() -> None:
+    later = await inside("faults", "--row", "24")
+    assert later.code == 2
+    assert "Not built yet: row 24 (key flood" in later.err
+    none = await inside("faults", "--row", "99")
+    assert none.code == 2
+    assert "Rows go from 1 to 36" in none.err

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from penstock.cli.screen import err, note, out, print_json, step
 from penstock.errors import ConfigError, PenstockError
-from penstock.faults.catalogue import built, collect
+from penstock.faults.catalogue import ROWS, built, collect
 from penstock.faults.gateways import Gateway
 from penstock.faults.run import Result, RowResult, State, by_row, run
 from penstock.faults.scenario import Failed, Scenario
@@ -85,9 +85,7 @@ def faults(  # noqa: PLR0913 - one parameter an option
     found = collect()
     chosen = tuple(one for one in found if (not row or one.row in row) and only in one.name)
     if not chosen:
-        raise ConfigError(
-            f"No scenario has row {row} and {only!r} in its name.", hint="penstock faults --json lists them all"
-        )
+        raise _nothing_chosen(row or [], only)
     rows = frozenset(one.row for one in chosen) if only else frozenset(row or ())
     if against:
         _tell_addresses(stand)
@@ -186,6 +184,18 @@ def _shown(total: int) -> Iterator[tuple[Callable[[Scenario], None], Callable[[R
 def _line(result: Result) -> str:
     reason = f": {result.reason}" if result.reason else ""
     return f"{result.row:02d}-{result.name} {result.state.value}, {result.seconds:.1f} s{reason}"
+
+
+def _nothing_chosen(rows: Sequence[int], only: str) -> ConfigError:
+    """Why there is nothing to run: no such row, one that is not built yet, or no such name."""
+    later = [f"row {row.number} ({row.title}) {row.later}" for row in ROWS if row.number in rows and row.weight == 0]
+    if later:
+        return ConfigError(f"Not built yet: {'; '.join(later)}.", hint="Leave it out; the table lists it as not built.")
+    asked = f"rows {', '.join(map(str, rows))}" if rows else "any row"
+    named = f" with {only!r} in its name" if only else ""
+    return ConfigError(
+        f"No scenario of {asked}{named}.", hint=f"Rows go from 1 to {len(ROWS)}: docs/reference/faults.md"
+    )
 
 
 def _matrix(
