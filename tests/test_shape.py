@@ -76,8 +76,10 @@ def test_limits_are_numbers_above_nothing(data: dict[str, Plain]) -> None:
     clean, mistakes = check(data, Limits)
     if not mistakes:
         limits = msgspec.convert(clean, Limits)
-        values = {name: getattr(limits, name) for name in Limits.__struct_fields__ if name != "queue"}
-        assert all(value > 0 for value in values.values() if value is not None)
+        values = {name: getattr(limits, name) for name in Limits.__struct_fields__}
+        may_be_nought = {"queue", "retries", "retries_reserve"}
+        assert all(value > 0 or name in may_be_nought for name, value in values.items() if value is not None)
+        assert all(value >= 0 for value in values.values() if value is not None)
 
 
 def test_a_secret_is_not_repeated() -> None:
