@@ -122,6 +122,15 @@ def test_only_doubtful_bodies_are_scanned(body: bytes, doubtful: bool) -> None: 
     assert splice.ambiguous(body, (b'"model"',)) is doubtful
 
 
+@pytest.mark.parametrize("quotes", [0, 10, 500])
+@pytest.mark.parametrize("size", [100, 100_000])
+def test_a_second_name_is_found_however_long_the_body_is(size: int, quotes: int) -> None:
+    text = (b"x" * size + b'\\"') * (quotes + 1)
+    once = b'{"model":"m","prompt":"' + text + b'"}'
+    assert not splice.ambiguous(once, (b'"model"',))
+    assert splice.ambiguous(once[:-1] + b',"model":"n"}', (b'"model"',))
+
+
 @given(objects())
 @settings(max_examples=40)
 def test_a_body_in_which_a_name_stands_twice_is_never_thought_clear(given_object: tuple[bytes, dict[str, Any]]) -> None:

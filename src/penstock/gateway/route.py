@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import xxhash
 
 from penstock.config import Alias
-from penstock.gateway.prefix import REQUEST, Prompt, Sent
+from penstock.gateway.prefix import ENDS, REQUEST, Prompt, Sent
 from penstock.types import Operation
 
 BOUND = 1.25
@@ -62,21 +62,23 @@ def order(
 def _ordered(names: Sequence[str], asked: Prompt, load: Load, sent: Mapping[str, Sent], now: float) -> list[str]:
     # One loop instead of several short ones: this is asked for every request to more than one replica.
     loads: dict[str, float] = {}
-    heard: list[tuple[str, Sent, float, int]] = []
+    heard: list[tuple[str, int, float, int]] = []
     total, fresh = 0.0, True
+    length, last = asked.length, asked.marks[-1] if asked.marks and not asked.session else 0
     for name in names:
         one = sent[name]
-        lately, known = one.given(now), one.known(asked)
+        lately = one.given(now)
         total += lately
+        known = ENDS[len(asked.marks) - 1] if last in one.young else one.known(asked)
         fresh = fresh and not known
         loads[name] = load(name)
-        heard.append((name, one, lately, asked.length - known))
+        heard.append((name, one.ahead, lately, length - known))
     mean = total / len(names) or 1.0
     prices: dict[str, float] = {}
-    for name, one, lately, unread in heard:
+    for name, ahead, lately, unread in heard:
         # What waits there, and what is new to it. New work displaces what others may ask for again, and that the more, the
         # more new work a replica was given lately beside the others.
-        prices[name] = one.ahead + unread + REQUEST * loads[name] + (unread + REQUEST) * lately / mean
+        prices[name] = ahead + unread + REQUEST * loads[name] + (unread + REQUEST) * lately / mean
     found = sorted(names, key=prices.__getitem__)
     if not fresh:
         if asked.session:

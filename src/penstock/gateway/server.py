@@ -26,7 +26,7 @@ import structlog
 import uvicorn
 
 from penstock.config import Config
-from penstock.gateway import app, listen, logs, room
+from penstock.gateway import app, heap, listen, logs, room
 from penstock.gateway.admin import Admin
 from penstock.gateway.admin_replicas import Replicas
 from penstock.gateway.fleet import Fleet
@@ -342,6 +342,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 def serve(config: Config, *, source: Source, role: Role = ALONE) -> int:
     """Run one gateway process in the foreground: 0, or `REPLACED`. Raises `ConfigError` for what cannot start."""
     sink = logs.configure(config.log)
+    heap.keep()
     room.raise_limit()
     shared = role.takeover or config.workers > 1
     sockets = listen.bind(config.listen, takeover=shared, patience=config.limits.idle)
