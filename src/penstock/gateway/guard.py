@@ -7,7 +7,7 @@ nor the time it may take.
 from __future__ import annotations
 
 import time
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -33,23 +33,32 @@ def too_far_ahead() -> BadRequest:
 class Guard(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits on heads, idle connections and uploads."""
 
+    # uvicorn's own attributes fill the keys that instances of a class share: with ours among them every connection would pay
+    # 1.3 KB for a table of its own.
+    __slots__ = (
+        "_final", "_head_size", "_in_head", "_serving", "_stuck", "_unsent", "between", "deadline", "idle_since",
+    )  # fmt: skip
+
     line: ClassVar[Line]
-    deadline = NEVER
-    idle_since: float | None = None
-    """When the last answer was complete; None while there is something to answer."""
-    _head_size = 0
-    """Bytes received since the head began: a bound while it is incomplete."""
-    _in_head = True
-    between = True
-    """The parser stands between two requests: nothing of the next one has come."""
-    _unsent = 0
-    """Bytes that waited for the client when it was looked at last."""
-    _stuck = NEVER
-    """Until when the client has to take something of what waits for it; infinity while little does."""
-    _serving: RequestResponseCycle | None = None
-    """What uvicorn answers now; its own `cycle` is the newest, which may wait behind this one."""
-    _final: tuple[PenstockError, bytes] | None = None
-    """A refusal, and the target it is about, that ends the connection once all before it is answered."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's
+        super().__init__(*args, **kwargs)
+        self.deadline = NEVER
+        self.idle_since: float | None = None
+        """When the last answer was complete; None while there is something to answer."""
+        self._head_size = 0
+        """Bytes received since the head began: a bound while it is incomplete."""
+        self._in_head = True
+        self.between = True
+        """The parser stands between two requests: nothing of the next one has come."""
+        self._unsent = 0
+        """Bytes that waited for the client when it was looked at last."""
+        self._stuck = NEVER
+        """Until when the client has to take something of what waits for it; infinity while little does."""
+        self._serving: RequestResponseCycle | None = None
+        """What uvicorn answers now; its own `cycle` is the newest, which may wait behind this one."""
+        self._final: tuple[PenstockError, bytes] | None = None
+        """A refusal, and the target it is about, that ends the connection once all before it is answered."""
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - uvicorn narrows it
         """A new connection has as long for its first head as an idle one for its next."""
@@ -59,8 +68,6 @@ class Guard(HttpToolsProtocol):
         super().connection_made(transport)
         now = self.idle_since = time.monotonic()
         self.deadline = now + self.line.limits.head
-        self._head_size = 0
-        self._in_head = True
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a head over the limit or without sense is refused."""

@@ -7,6 +7,7 @@ at a time; requests that a client sent ahead (pipelining) wait, parsed, in order
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -50,20 +51,26 @@ class Parsed(msgspec.Struct):
 class HotLane(Guard):
     """One client connection; the `Client` of the request it is answering."""
 
-    _hot = False
-    _reading: Parsed | None = None
-    _current: Parsed | None = None
-    _ahead: tuple[Parsed, ...] = ()
-    _head = b""
-    _last_one = False
-    _fresh = True
-    """The next byte begins a request, and nothing is being answered."""
-    _known: KnownHead[Seen] | None = None
-    _repeated: Parsed
-    """Stands for every request whose head was known: one at a time is answered."""
-    _lessons = LESSONS
-    _lesson: tuple[int, Seen] | None = None
-    """Size of the body and head of the request just parsed, if it may come again."""
+    __slots__ = (
+        "_ahead", "_current", "_fresh", "_head", "_hot", "_known", "_last_one", "_lesson", "_lessons", "_reading", "_repeated",
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's
+        super().__init__(*args, **kwargs)
+        self._hot = False
+        self._reading: Parsed | None = None
+        self._current: Parsed | None = None
+        self._ahead: tuple[Parsed, ...] = ()
+        self._head = b""
+        self._last_one = False
+        self._fresh = True
+        """The next byte begins a request, and nothing is being answered."""
+        self._known: KnownHead[Seen] | None = None
+        self._repeated: Parsed
+        """Stands for every request whose head was known: one at a time is answered."""
+        self._lessons = LESSONS
+        self._lesson: tuple[int, Seen] | None = None
+        """Size of the body and head of the request just parsed, if it may come again."""
 
     def data_received(self, data: bytes) -> None:
         """The same head as before needs no parsing; everything else goes to the parser."""
@@ -116,6 +123,7 @@ class HotLane(Guard):
         self.head_complete()
         parsed = self._reading = Parsed(None, keep_alive=True, chunked=self.parser.get_http_version() == "1.1", body=[])
         headers = wanted(self.headers)
+        self.headers = []  # a long answer does not keep the others
         try:
             parsed.request = self.line.open(route, headers)
             self._check_length(headers.get(b"content-length"))

@@ -44,12 +44,13 @@ from penstock.types import Caller, Operation
 if TYPE_CHECKING:
     from penstock.state.store import Store
 
-WANTED = frozenset(
-    {
+WANTED = {
+    name: name
+    for name in (
         b"authorization", b"x-api-key", b"content-type", b"content-length", b"content-encoding", b"expect", b"origin", b"host", b"x-request-id",
         b"x-session-id", b"x-openwebui-chat-id", b"x-penstock-service", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta",
-    }
-)  # fmt: skip
+    )
+}  # fmt: skip
 """The headers any step looks at; all others end here."""
 OPTION_LABELS = 200
 """Names of dropped options that get a label of their own; what comes after them is `other`."""
@@ -62,8 +63,9 @@ def wanted(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """The headers that steps look at; the first of a repeated one counts."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name in WANTED and name not in found:
-            found[name] = value
+        own = WANTED.get(name)  # not the one that was read: many connections have it
+        if own is not None and own not in found:
+            found[own] = value
     return found
 
 

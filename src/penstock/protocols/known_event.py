@@ -42,5 +42,8 @@ def learn(data: bytes, passed: bytes, text: str) -> KnownEvent | None:
     before, _, after = data.partition(quoted)
     if not before.endswith(_KEYS):
         return None
+    before, after = before + b'"', b'"' + after
+    if passed == data:
+        return KnownEvent(before, after, before, after)
     passed_before, _, passed_after = passed.partition(quoted)
-    return KnownEvent(before + b'"', b'"' + after, passed_before + b'"', b'"' + passed_after)
+    return KnownEvent(before, after, passed_before + b'"', b'"' + passed_after)

@@ -101,7 +101,7 @@ class ChatStream(_Watcher):
         self._known: KnownEvent | None = None
         self._lessons = LESSONS
         self._seen: set[int] = set()
-        self._finished: set[int] = set()
+        self._finished: frozenset[int] = frozenset()  # empty for most of a stream's life
 
     def feed(self, data: bytes) -> bytes:
         """Whole events that may go on to the client."""
@@ -181,7 +181,7 @@ class ChatStream(_Watcher):
             self.finished = False
         if choice.finish_reason:  # some engines write "" where they mean null
             strange.check_finish(choice.finish_reason)
-            self._finished.add(choice.index)
+            self._finished |= {choice.index}
             self.finish_reason = choice.finish_reason
             self.content = True
             # One that has not begun yet is missing all the same; what cannot be counted ends with `[DONE]` alone.
