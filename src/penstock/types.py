@@ -80,12 +80,30 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     completion_tokens: int = 0
 
 
+class KeyLimits(msgspec.Struct, frozen=True):
+    """What a caller may use; a part that is None has no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+    """Requests in flight at once."""
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who asks. Without configured callers everybody on the loopback address is `LOCAL`."""
 
     name: str
     tenant: str
     scopes: frozenset[str] = frozenset()
+    key_id: str = ""
+    """The public name of the key it came with: never the secret. Empty for callers that have none."""
+    limits: KeyLimits | None = None
+    extras: frozenset[str] = frozenset()
+    """Request fields beyond the protocols' own that it may send; `*` is all of them."""
+    forwards_users: bool = False
+    """Whether the user names that it forwards in headers are believed."""
 
 
-LOCAL = Caller(name="local", tenant="local", scopes=frozenset({"*"}))
+LOCAL = Caller(name="local", tenant="local", scopes=frozenset({"*"}), extras=frozenset({"*"}))
