@@ -2,6 +2,7 @@
 
     PenstockError
     ├── ConfigError                 a configuration that cannot be used        (no status; the process does not start)
+    ├── BadReceipt, BadNote, BadLog what should prove something does not        (no status; the tools of an auditor)
     ├── Refusal                     the caller's request is not carried out
     │   ├── BadRequest        400   malformed or contradictory
     │   ├── Unauthorized      401   no caller behind this key
@@ -62,6 +63,28 @@ class ConfigError(PenstockError):
     """A configuration that cannot be used."""
 
     code = "config_error"
+
+
+class BadReceipt(PenstockError):
+    """A receipt that cannot be written or read as its schema wants it."""
+
+    code = "bad_receipt"
+
+
+class BadNote(PenstockError):
+    """A signed note, or a key, that is not what it should be, or is not signed by whom it should be."""
+
+    code = "bad_note"
+
+
+class BadLog(PenstockError):
+    """A log whose files do not fit together; `at` is the first entry of which that is known."""
+
+    code = "bad_log"
+
+    def __init__(self, message: str, *, at: int | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.at = at
 
 
 class Refusal(PenstockError):
