@@ -13,6 +13,7 @@
     │   ├── TooLarge          413   body over the limit
     │   ├── Encoded           415   body in a coding that is not unpacked here
     │   ├── HeadersTooLarge   431
+    │   ├── AuthAway          503   who asks cannot be checked now
     │   ├── Unsupported       501   no backend of this alias can do that
     │   └── Overloaded        503   queue full, deadline passed, or draining
     └── EngineFault                 a backend did not do its part
@@ -152,6 +153,13 @@ class HeadersTooLarge(Refusal):
 
     status = 431
     code = "headers_too_large"
+
+
+class AuthAway(Refusal):
+    """What would tell who asks (the store of keys, an issuer's keys) is away: nobody is let in on a guess."""
+
+    status = 503
+    code = "auth_unavailable"
 
 
 class Unsupported(Refusal):

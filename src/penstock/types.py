@@ -104,6 +104,10 @@ class Caller(msgspec.Struct, frozen=True):
     """Request fields beyond the protocols' own that it may send; `*` is all of them."""
     forwards_users: bool = False
     """Whether the user names that it forwards in headers are believed."""
+    free: bool = False
+    """Nothing that it asks needs a look: every alias, every route, every field."""
+    until: float = float("inf")
+    """Wall time at which what it showed ceases to be valid."""
 
 
-LOCAL = Caller(name="local", tenant="local", scopes=frozenset({"*"}), extras=frozenset({"*"}))
+LOCAL = Caller(name="local", tenant="local", scopes=frozenset({"*"}), extras=frozenset({"*"}), free=True)

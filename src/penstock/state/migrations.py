@@ -73,4 +73,19 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX answers_made ON answers (made)",
         ),
     ),
+    Migration(
+        5,
+        "keys that were made, and how often anything of them has changed",
+        up=(
+            (
+                "CREATE TABLE keys (id VARCHAR(40) PRIMARY KEY, name VARCHAR(200) NOT NULL, tenant VARCHAR(200) NOT NULL,"
+                " digest VARCHAR(64) NOT NULL UNIQUE, body TEXT NOT NULL, made FLOAT NOT NULL, expires FLOAT,"
+                " revoked FLOAT, replaced_by VARCHAR(40) NOT NULL, changed INTEGER NOT NULL)"
+            ),
+            "CREATE INDEX keys_changed ON keys (changed)",
+            "CREATE TABLE generations (name VARCHAR(40) PRIMARY KEY, number INTEGER NOT NULL)",
+            "INSERT INTO generations (name, number) VALUES ('keys', 0)",
+        ),
+        down=("DROP TABLE generations", "DROP INDEX keys_changed", "DROP TABLE keys"),
+    ),
 )
