@@ -38,6 +38,19 @@ class Noun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What every part of the tree has in common: frozen, named fields only, and no field we do not know."""
 
 
+class BackendTls(Noun, frozen=True, kw_only=True):
+    """How an engine behind https is known, and how we are known to it. It is always verified."""
+
+    ca: Annotated[
+        str, Meta(description="Path of the authorities' certificates to trust instead of the system's, PEM.")
+    ] = ""
+    cert: Annotated[str, Meta(description="Path of our certificate chain for engines that ask for one, PEM.")] = ""
+    key: Annotated[str, Meta(description="Path of its private key, PEM.")] = ""
+    name: Annotated[
+        str, Meta(description="The host name that its certificate must bear, where it is not the URL's.")
+    ] = ""
+
+
 class Backend(Noun, frozen=True, kw_only=True):
     """One engine process that can serve."""
 
@@ -67,6 +80,7 @@ class Backend(Noun, frozen=True, kw_only=True):
             description="`each`: every address of the URL's host is a replica of its own, as behind a headless service."
         ),
     ] = "any"
+    tls: BackendTls | None = None
 
 
 class Target(Noun, frozen=True, kw_only=True):
@@ -174,6 +188,14 @@ class Tls(Noun, frozen=True, kw_only=True):
 
     cert: Annotated[str, Meta(min_length=1, description="Path of the certificate chain, PEM.")]
     key: Annotated[str, Meta(min_length=1, description="Path of its private key, PEM.")]
+    client_ca: Annotated[
+        str,
+        Meta(description="Path of the authorities' certificates that clients' certificates must be issued by, PEM."),
+    ] = ""
+    clients: Annotated[
+        Literal["required", "optional"],
+        Meta(description="With `client_ca`: whether a client may come without a certificate."),
+    ] = "required"
 
 
 class Log(Noun, frozen=True, kw_only=True):

@@ -81,15 +81,17 @@ def backends_are_whole(config: Config) -> Iterator[Mistake]:
         if backend.kind is Kind.EMBEDDED:
             if backend.resolve != "any":
                 yield Mistake((*where, "resolve"), "does not go with kind embedded: it has no URL")
-            for key in ("url", "key_env"):
+            for key in ("url", "key_env", "tls"):
                 if getattr(backend, key):
                     yield Mistake((*where, key), "does not go with kind embedded: Penstock starts that engine itself")
             continue
         if not backend.url:
             yield Mistake(where, f"lacks the key 'url', which kind {backend.kind} needs")
-        if backend.resolve == "each" and backend.url.startswith("https:"):
+        certified = backend.tls.name if backend.tls is not None else ""
+        if backend.resolve == "each" and backend.url.startswith("https:") and not certified:
             yield Mistake(
-                (*where, "resolve"), "'each' asks addresses, and a certificate names a host; use http, or 'any'"
+                (*where, "resolve"),
+                "'each' asks addresses, and a certificate names a host; give that name as tls.name, or use http or 'any'",
             )
         if backend.resolve == "each" and not any(letter.isalpha() for letter in url_address(backend.url).host):
             yield Mistake((*where, "resolve"), f"'each' needs a host name, and {backend.url} has an address")
@@ -97,6 +99,20 @@ def backends_are_whole(config: Config) -> Iterator[Mistake]:
             yield Mistake(
                 (*where, "model"), f"does not go with kind {backend.kind}: name the model in an alias' target"
             )
+
+
+def tls_is_whole(config: Config) -> Iterator[Mistake]:
+    """A certificate has its key, a rule about clients' certificates has an authority, and plain http has none of it."""
+    if config.tls is not None and config.tls.clients == "optional" and not config.tls.client_ca:
+        yield Mistake(("tls", "clients"), "says nothing without client_ca: nobody is asked for a certificate")
+    for name, backend in config.backends.items():
+        given, where = backend.tls, ("backends", name, "tls")
+        if given is None or not backend.url:
+            continue
+        if not backend.url.startswith("https:"):
+            yield Mistake(where, f"goes with https, and {backend.url} is asked in plain text")
+        if bool(given.cert) != bool(given.key):
+            yield Mistake(where, "has a certificate without its key, or a key without its certificate; give both")
 
 
 def addresses_are_safe(config: Config) -> Iterator[Mistake]:
@@ -198,6 +214,7 @@ def origins_are_origins(config: Config) -> Iterator[Mistake]:
 RULES: tuple[Callable[[Config], Iterator[Mistake]], ...] = (
     names_can_travel,
     backends_are_whole,
+    tls_is_whole,
     addresses_are_safe,
     no_backend_is_us,
     names_are_unique,

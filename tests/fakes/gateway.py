@@ -114,8 +114,8 @@ class Gateways:
             )
         gateway = Gateway(process, "", log, file)
         self._running.append(gateway)
-        gateway.url = "http://" + await self._listening(gateway)
-        assert (await once(gateway.url, "/livez")).status == 200
+        gateway.url = ("https://" if "tls" in config else "http://") + await self._listening(gateway)
+        assert "tls" in config or (await once(gateway.url, "/livez")).status == 200
         return gateway
 
     async def _listening(self, gateway: Gateway) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -74,8 +75,9 @@ class _Reading:
 class Raw:
     """One connection. Use it as an async context manager."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
+        self._tls = tls
         self.host, self.port = parts.hostname or "", parts.port or 80
         self._reading = _Reading()
         self._taken = 0
@@ -85,7 +87,7 @@ class Raw:
         """The other side has sent FIN or RST."""
 
     async def __aenter__(self) -> Self:
-        self._reader, self._writer = await asyncio.open_connection(self.host, self.port)
+        self._reader, self._writer = await asyncio.open_connection(self.host, self.port, ssl=self._tls)
         return self
 
     async def __aexit__(
@@ -172,8 +174,10 @@ def request(path: str, body: object = None, *headers: str, method: str = "", ver
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + raw
 
 
-async def once(url: str, path: str, body: object = None, *headers: str, method: str = "") -> Answer:
+async def once(
+    url: str, path: str, body: object = None, *headers: str, method: str = "", tls: ssl.SSLContext | None = None
+) -> Answer:
     """One request on a connection of its own."""
-    async with Raw(url) as raw:
+    async with Raw(url, tls) as raw:
         raw.ask(path, body, *headers, method=method)
         return await raw.answer()

@@ -83,7 +83,7 @@ class Replicas:
         replicas.with_replica(settings, self._fleet.lists, order.backend, order.replica)
         url = replicas.checked(settings, order.replica, "Adding a replica")
         backend = settings.backends[order.backend]
-        origin = Origin(url, connect_timeout=LOOK)
+        origin = Origin(url, connect_timeout=LOOK, tls=backend.tls)
         try:
             seen = await GLANCES[backend.kind](origin, self._key(order.backend), LOOK, None)
         except (BrokenAnswer, EngineRefused) as fault:

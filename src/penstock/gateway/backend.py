@@ -78,7 +78,7 @@ class Backend:
         """Models of which it goes on with no begun answer; it is not asked twice."""
         self._connect = connect
         self.origin: Origin | None = (
-            None if settings.kind is Kind.EMBEDDED else Origin(settings.url, connect_timeout=connect)
+            None if settings.kind is Kind.EMBEDDED else Origin(settings.url, connect_timeout=connect, tls=settings.tls)
         )
         self.key_header = _key_header(settings.key_env)
         if self.origin is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING
 
 import httptools
 
 from penstock.errors import BrokenAnswer, EngineFault, Unreachable
+from penstock.gateway.tls import why_not
 
 if TYPE_CHECKING:
     from penstock.gateway.upstream import Exchange, Origin
@@ -131,10 +133,19 @@ class Connection(asyncio.Protocol):
         self._origin.lost(self)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            why = (exc.strerror if isinstance(exc, OSError) else None) or "the connection closed"
             where = "in the middle of its answer" if self._status else "before it answered"
+            why = self._why(exc)
             fault = Unreachable(f"it went away {where}: {why}").at(self._origin.url)
             exchange.broke(fault, reused=self._reused)
+
+    def _why(self, exc: Exception | None) -> str:
+        if isinstance(exc, ssl.SSLError):
+            return why_not(exc)
+        why = (exc.strerror if isinstance(exc, OSError) else None) or "the connection closed"
+        if not self._status and not self._reused and self._transport.get_extra_info("ssl_object") is not None:
+            # In TLS 1.3 that is how we learn of it, and many servers close without the alert that would say so.
+            why += ", as by one that wants a certificate of us, or another one"
+        return why
 
     # httptools
 

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from penstock.errors import BadRequest, HeadersTooLarge, PenstockError
 from penstock.gateway.line import Line
+from penstock.gateway.peer_certificate import PeerCertificate, presented
 from penstock.gateway.taken import owed
 from penstock.protocols import refusal
 from penstock.protocols.table import face_of
@@ -116,6 +117,8 @@ class Guard(HttpToolsProtocol):
             # One read may hold a thousand of them, and uvicorn makes an object of each.
             raise too_far_ahead()
         super().on_headers_complete()
+        if self.line.certified:
+            self.scope["penstock.certificate"] = self.certificate()  # type: ignore[typeddict-unknown-key]
         if not self.pipeline:
             self._serving = self.cycle
             if self.line.draining:
@@ -177,6 +180,10 @@ class Guard(HttpToolsProtocol):
         """It has caught up."""
         super().resume_writing()
         self._stuck = NEVER
+
+    def certificate(self) -> PeerCertificate | None:
+        """Who the client says it is by a verified certificate; asked once for a head, and never where none can be shown."""
+        return presented(self.transport) if self.line.certified else None
 
     def busy(self) -> bool:
         """Whether a whole request is being answered, or waits for it."""

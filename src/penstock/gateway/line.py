@@ -115,6 +115,8 @@ class Line:
         self.keyring = Keyring(config.callers)
         self.switch(self.switches, self.sides)
         self._origins = frozenset(config.cors)
+        self.certified = config.tls is not None and bool(config.tls.client_ca)
+        """Whether clients may show certificates."""
         slots = {name: alias.slots for name, alias in config.aliases.items()}
         self.retries.adopt(config.limits.retries, config.limits.retries_reserve)
         self.admission.reshape(slots, config.limits.queue)

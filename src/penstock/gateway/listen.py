@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import socket
-import ssl
 import struct
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from penstock.address import Address, parse_address
-from penstock.config import Tls
 from penstock.errors import ConfigError
 from penstock.gateway.occupant import refuse_busy
 
@@ -39,23 +36,6 @@ def bind(addresses: Sequence[str], *, takeover: bool, patience: float = 0.0) -> 
     for sock in sockets if patience else ():
         _watch(sock, patience)
     return sockets
-
-
-def check_certificate(tls: Tls) -> None:
-    """Whether TLS can be spoken with it: a `ConfigError` now, instead of a traceback from deep inside the server."""
-    for name, path in (("cert", tls.cert), ("key", tls.key)):
-        try:
-            Path(path).open("rb").close()
-        except OSError as error:
-            msg = f"Reading tls.{name} {path!r}: {error.strerror}."
-            raise ConfigError(msg, hint="Name a file that the user of this process may read.") from None
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key, password="")
-    except ssl.SSLError as error:
-        msg = f"Reading tls.cert {tls.cert!r} and tls.key {tls.key!r}: {error.reason or 'not what they should be'}."
-        raise ConfigError(
-            msg, hint="Both are PEM files, and the key is the one of the certificate and has no password."
-        ) from None
 
 
 def _bind(address: Address, *, takeover: bool) -> socket.socket:

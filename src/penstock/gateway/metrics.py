@@ -57,6 +57,8 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "penstock_clients_gone": ("Clients that left before their answer was whole.", ("alias", "phase")),
     "penstock_options_dropped": ("Options a client asked for that the backend has no word for.", ("option", "kind")),
     "penstock_config_reloads": ("Reloads of the configuration.", ("result",)),
+    "penstock_certificate_reloads": ("Certificates whose files had changed.", ("result",)),
+    "penstock_tls_refused": ("Handshakes of clients that failed.", ("reason",)),
     "penstock_exhausted": ("Connections for which this machine had nothing left.", ("what",)),
     "penstock_log_lines_lost": ("Lines of the log that could not be written, or not fast enough.", ()),
     "penstock_state_failures": ("Attempts to write the state that failed.", ()),

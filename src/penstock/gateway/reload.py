@@ -23,6 +23,8 @@ from starlette.routing import Route
 
 from penstock.config import Config, Loaded
 from penstock.errors import ConfigError, PenstockError, Unavailable
+from penstock.gateway import tls
+from penstock.gateway.certificates import Certificates
 from penstock.gateway.line import Line
 from penstock.gateway.peers import Peers, ask
 
@@ -55,6 +57,8 @@ class Reloads:
         self._wanted = False
         self._working: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
+        self.certificates: Certificates | None = None
+        """Read again with every configuration: their files may have changed though their names have not."""
         self.well = True
         """Whether the last attempt succeeded."""
         self.taken = time.time()
@@ -140,11 +144,14 @@ class Reloads:
         if changed:
             msg = f"Reloading: {', '.join(changed)} cannot change while the process runs."
             raise ConfigError(msg, hint="Start a new process with `penstock serve --takeover`; it replaces this one.")
+        tls.check(config)
 
     def _take(self, config: Config) -> None:
         self.config = config
         self._line.fleet.adopt(config)
         self._line.adopt(config)
+        if self.certificates is not None:
+            self.certificates.renew()
         self.well, self.taken = True, time.time()
 
     # ── the admin socket ─────────────────────────────────────────────────────────────────────────────────────────────

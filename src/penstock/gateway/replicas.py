@@ -59,6 +59,10 @@ def with_replica(config: Config, lists: Lists, name: str, url: str) -> Lists:
     """The lists with one URL more; `BadRequest` where it cannot be."""
     backend, now = _standing(config, lists, name, "Adding")
     url = checked(config, url, f"Adding a replica of {name}")
+    if backend.url.startswith("https:") and not url.startswith("https:"):
+        raise BadRequest(
+            f"Adding a replica of {name}: {url} would be asked in plain text.", hint="Its backend is asked over https."
+        )
     if url in now:
         raise BadRequest(
             f"Adding a replica of {name}: {url} is one already.", hint="`penstock replicas list` shows all."

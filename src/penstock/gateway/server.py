@@ -29,6 +29,7 @@ from penstock.config import Config
 from penstock.gateway import app, heap, listen, logs, room
 from penstock.gateway.admin import Admin
 from penstock.gateway.admin_replicas import Replicas
+from penstock.gateway.certificates import Certificates
 from penstock.gateway.fleet import Fleet
 from penstock.gateway.guard import Guard
 from penstock.gateway.lane import HotLane
@@ -110,7 +111,10 @@ class Gateway:
             self._board = Switchboard(line, places, peers, config.state, leads=self._role.worker == 0)
             await self._board.open()
             life.push_async_callback(self._board.close)
+            self._certificates = Certificates(config.tls, line)
+            life.push_async_callback(self._certificates.close)
             self._reloads = Reloads(config, self._source, line, peers, self._role.worker)
+            self._reloads.certificates = self._certificates
             life.push_async_callback(self._reloads.close)
             self._vitals = Vitals(line, places, self._board, self._reloads)
             await self._serve(line, peers, sockets, ops)
@@ -135,6 +139,7 @@ class Gateway:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reloads.hang_up)
         if self._hung_up:
             self._reloads.hang_up()
+        self._certificates.watch()
         try:
             for server, task in zip(servers, tasks, strict=True):
                 await _up(server, task)
@@ -165,8 +170,7 @@ class Gateway:
             date_header=False,
             timeout_keep_alive=int(config.limits.idle) or 1,
             backlog=listen.BACKLOG,
-            ssl_certfile=config.tls.cert if config.tls else None,
-            ssl_keyfile=config.tls.key if config.tls else None,
+            ssl_context_factory=self._certificates.for_uvicorn,
         )
 
     def _announce(self, sockets: list[socket.socket]) -> None:
@@ -248,8 +252,32 @@ class _Server(uvicorn.Server):
         """Listen, and let it be known."""
         own = sockets or []
         self._doors = [] if self._ops else [door for sock in own for door in listen.doors(sock)]
-        await super().startup([*own, *self._doors])
+        if self.config.ssl is None:
+            await super().startup([*own, *self._doors])
+        else:
+            await self._listen_for_tls([*own, *self._doors])
         self.up.set()
+
+    async def _listen_for_tls(self, sockets: list[socket.socket]) -> None:
+        """What uvicorn's own method does, with limits: it has none for a handshake, nor for what is sent after a close."""
+        await self.lifespan.startup()
+        settings, limits = self.config, self._line.limits
+        lane: Any = settings.http_protocol_class
+        make = partial(lane, config=settings, server_state=self.server_state, app_state=self.lifespan.state)
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(
+                make,
+                sock=sock,
+                ssl=settings.ssl,
+                backlog=settings.backlog,
+                ssl_handshake_timeout=limits.head,
+                # The guard of a connection sees to it that a client which takes nothing more is dropped sooner.
+                ssl_shutdown_timeout=limits.total,
+            )
+            for sock in sockets
+        ]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -15,10 +15,13 @@ from collections.abc import Awaitable, Callable
 from typing import ClassVar, Protocol
 from urllib.parse import urlsplit
 
+from penstock.config import BackendTls
 from penstock.errors import EngineFault, Unreachable
 from penstock.gateway import keepalive, room
+from penstock.gateway.certificates import of_backend
 from penstock.gateway.connection import OK, Connection
 from penstock.gateway.known_head import KnownHead, learn
+from penstock.gateway.tls import why_not
 
 IDLE = 4.0
 """Seconds an unused connection is kept: vLLM closes its own after 5."""
@@ -180,7 +183,14 @@ class _Only(Exchange):
 class Origin:
     """All connections to one backend address."""
 
-    def __init__(self, url: str, *, connect_timeout: float, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_timeout: float,
+        loop: asyncio.AbstractEventLoop | None = None,
+        tls: BackendTls | None = None,
+    ) -> None:
         parts = urlsplit(url)
         self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         """As the log names it: without a user and a password."""
@@ -189,7 +199,9 @@ class Origin:
         self.prefix = parts.path.rstrip("/")
         self.authority = parts.netloc.rpartition("@")[2]
         self.loop = loop or asyncio.get_running_loop()
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self.credentials = of_backend(self.url, tls) if parts.scheme == "https" else None
+        self._certified = (tls.name if tls is not None else "") or None
+        """The host name that its certificate bears, where it is not the URL's."""
         self._timeout = connect_timeout
         self.assure: Callable[[str], Awaitable[None]] | None = None
         """Looks who answers here now; raises an `EngineFault` where it is nobody, or nobody with this model."""
@@ -275,9 +287,7 @@ class Origin:
         limit = limit or self._timeout
         try:
             async with asyncio.timeout(limit):
-                transport, connection = await self.loop.create_connection(
-                    lambda: Connection(self), self.host, self.port, ssl=self._tls
-                )
+                transport, connection = await self._dial()
         except TimeoutError:
             self.doubt()
             raise Unreachable(f"no connection within {limit:g} s").at(self.url) from None
@@ -292,6 +302,17 @@ class Origin:
         keepalive.arm(transport)
         self._open.add(connection)
         return connection
+
+    async def _dial(self) -> tuple[asyncio.Transport, Connection]:
+        if self.credentials is None:
+            return await self.loop.create_connection(lambda: Connection(self), self.host, self.port)
+        return await self.loop.create_connection(
+            lambda: Connection(self),
+            self.host,
+            self.port,
+            ssl=self.credentials.context,
+            server_hostname=self._certified or self.host,
+        )
 
     def learn(self, data: bytes, size: int, headers: dict[bytes, bytes]) -> None:
         """An answer with a head that may come again, for every connection."""
@@ -336,7 +357,7 @@ class Origin:
 def _unconnected(url: str, error: OSError) -> Unreachable:
     """In words without the address, which the system puts into its own; those go to the log."""
     if isinstance(error, ssl.SSLError):
-        return Unreachable("no connection: TLS failed").at(f"{url}: {error}")
+        return Unreachable(f"no connection: {why_not(error)}").at(f"{url}: {error}")
     if isinstance(error, socket.gaierror):
         return Unreachable("no connection: its host name is not known").at(url)
     if not error.errno:
