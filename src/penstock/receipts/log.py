@@ -111,7 +111,10 @@ class Log:
     def publish(self) -> Checkpoint:
         """Make everything appended durable, then say so in a signed checkpoint."""
         before = self.published.size
+        published = set(tiles.widths(before))
         for level, index, width in tiles.widths(self.size):
+            if (level, index, width) in published:
+                continue  # the last checkpoint rests on it: a kill in the middle of writing it again would tear it
             self._write(level, index, width, b"".join(self._edge[level]))
             if level == 0:
                 self._write(tiles.ENTRIES, index, width, tiles.bundle(self._entries))
