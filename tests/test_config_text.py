@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.config import Alias, Backend, CallerEntry, Config, Limits, Shadow, Target, Tls
+from penstock.config import Alias, Backend, Config, Limits, Shadow, Target, Tls
+from penstock.config_auth import CallerEntry
 from penstock.config_text import as_yaml, shown, without_password
 from penstock.consistency import mistakes_of
 from penstock.shape import check

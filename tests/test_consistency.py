@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from penstock.config import Alias, Backend, CallerEntry, Config, Shadow, Target
+from penstock.config import Alias, Backend, Config, Shadow, Target
+from penstock.config_auth import Auth, CallerEntry, Jwt
 from penstock.consistency import RULES, mistakes_of, notes_of, unsendable_keys
 from penstock.shape import dotted
 from penstock.types import Kind
@@ -15,6 +17,7 @@ OLLAMA = Backend(kind=Kind.OLLAMA, url="http://10.0.0.6:11434")
 LOCAL = Backend(kind=Kind.EMBEDDED, model="guide")
 TO_VLLM = Target(backends=("gpu",), model="m")
 KEY = "ab" * 32
+JWT = Jwt(issuer="https://idp.example", audience="penstock", jwks="https://idp.example/keys")
 RIGHT = Config(backends={"gpu": VLLM, "spare": OLLAMA}, aliases={"m": Alias(also=("n",), targets=(TO_VLLM,))})
 
 
@@ -35,6 +38,9 @@ def test_without_callers_only_this_machine_may_reach_us() -> None:
     for own in ("127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"):
         assert said(listen=(own,)) == []
     assert said(listen=("gateway.example:1",))
+    for auth in (Auth(keys="always"), Auth(jwt=JWT), Auth(jwt=replace(JWT, jwks="http://127.0.0.1:9/keys"))):
+        assert said(listen=(public,), auth=auth) == []
+    assert said(listen=(public,), auth=Auth(pepper_env="PEPPER"))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +92,16 @@ def test_without_callers_only_this_machine_may_reach_us() -> None:
             "callers.b.key_sha256: is the key of a as well",
         ),
         ({"callers": {"a": CallerEntry(tenant="t", key_sha256=KEY, scopes=("alias:x",))}}, "'x' is no alias"),
-        ({"callers": {"a": CallerEntry(tenant="t", key_sha256=KEY, scopes=("admin",))}}, "expects * or alias:NAME"),
+        ({"callers": {"a": CallerEntry(tenant="t", key_sha256=KEY, scopes=("root",))}}, "expects *, alias:NAME, route:"),
+        ({"callers": {"a": CallerEntry(tenant="t", key_sha256=KEY, scopes=("route:walk",))}}, "not 'route:walk'"),
+        ({"callers": {"a": CallerEntry(tenant="t")}}, "lacks the key 'key_sha256', or 'certificate'"),
+        ({"callers": {"a": CallerEntry(tenant="t", certificate="CN:ann")}}, "tls.client_ca says who issues them"),
+        ({"auth": Auth(jwt=replace(JWT, jwks="http://idp.example/keys"))}, "answered by anybody on the way"),
+        ({"auth": Auth(jwt=replace(JWT, jwks="ftp://idp.example/keys"))}, "expects https://HOST/PATH"),
+        ({"auth": Auth(jwt=replace(JWT, jwks="file:///etc/passwd"))}, "expects https://HOST/PATH"),
+        ({"auth": Auth(jwt=replace(JWT, jwks="https://user:pw@idp.example/"))}, "expects https://HOST/PATH"),
+        ({"auth": Auth(jwt=replace(JWT, jwks="http://169.254.169.254/latest"))}, "answered by anybody on the way"),
+        ({"auth": Auth(jwt=replace(JWT, jwks="https://idp:x/"))}, "is no URL"),
         ({"cors": ("https://chat.example/path",)}, "cors[0]: expects an origin"),
     ],
 )

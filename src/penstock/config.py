@@ -11,19 +11,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from penstock.config_auth import Auth, CallerEntry
+from penstock.config_noun import AtLeastOne, Bytes, Count, ListenAddress, Noun, Seconds, Share, Url
 from penstock.types import Kind
-
-_DURATION = {"pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"}
-_SHARE = {"pattern": r"^[0-9]+(\.[0-9]+)? ?%$"}
-_SIZE = {"pattern": r"^[0-9]+(\.[0-9]+)? ?(B|KB|MB|GB|KiB|MiB|GiB)$"}
-
-Seconds = Annotated[float, Meta(gt=0, extra={"unit": "duration"}, extra_json_schema=_DURATION)]
-Bytes = Annotated[int, Meta(gt=0, extra={"unit": "size"}, extra_json_schema=_SIZE)]
-Share = Annotated[float, Meta(ge=0, le=1, extra={"unit": "share"}, extra_json_schema=_SHARE)]
-Url = Annotated[str, Meta(extra={"unit": "url"})]
-ListenAddress = Annotated[str, Meta(extra={"unit": "address"})]
-Count = Annotated[int, Meta(ge=0)]
-AtLeastOne = Annotated[int, Meta(ge=1)]
 
 Fallback = Literal["any", "same-model", "never"]
 Midstream = Literal["error", "continue", "restart"]
@@ -32,10 +22,6 @@ LISTEN = ("127.0.0.1:8000",)
 
 GUIDE = "guide"
 """The name of the bundled model, and of the alias that offers it."""
-
-
-class Noun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every part of the tree has in common: frozen, named fields only, and no field we do not know."""
 
 
 class BackendTls(Noun, frozen=True, kw_only=True):
@@ -166,23 +152,6 @@ class Limits(Noun, frozen=True, kw_only=True):
     upload: Annotated[Seconds, Meta(description="For a client to send a request body.")] = 60.0
 
 
-class CallerEntry(Noun, frozen=True, kw_only=True):
-    """Who may ask: a key known by its digest alone."""
-
-    tenant: Annotated[str, Meta(min_length=1, description="The tenant that this caller belongs to.")]
-    key_sha256: Annotated[
-        str,
-        Meta(
-            pattern="^[0-9a-fA-F]{64}$",
-            description="SHA-256 of the caller's key, as 64 hexadecimal digits.",
-            extra={"secret": True, "expected": "64 hexadecimal digits"},
-        ),
-    ]
-    scopes: Annotated[
-        tuple[str, ...], Meta(min_length=1, description="What it may ask for: `*`, or `alias:NAME` for each alias.")
-    ] = ("*",)
-
-
 class Tls(Noun, frozen=True, kw_only=True):
     """A certificate for every address in `listen`."""
 
@@ -245,7 +214,8 @@ class Config(Noun, frozen=True, kw_only=True):
     limits: Limits = Limits()
     callers: Annotated[
         dict[str, CallerEntry], Meta(description="Who may ask. Without any, everybody on this machine may.")
-    ] = {}
+    ] = {}  # noqa: RUF012 - a struct gives every tree its own
+    auth: Auth = Auth()
     state: Annotated[
         str,
         Meta(
@@ -271,6 +241,11 @@ class Config(Noun, frozen=True, kw_only=True):
     ] = "hot"
     log: Log = Log()
     ollama: OllamaFace = OllamaFace()
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether everybody must show who they are, whatever the state says."""
+        return bool(self.callers) or self.auth.keys == "always" or self.auth.jwt is not None
 
     @property
     def default_alias(self) -> str:

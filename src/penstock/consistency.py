@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import urlsplit
 
-from penstock.address import parse_address, url_address
+from penstock.address import Address, parse_address, url_address
 from penstock.config import Alias, Config, Shadow, Target
+from penstock.scopes import aliases_named, problem
 from penstock.shape import Mistake, Path, nearest
 from penstock.types import Kind
 
@@ -126,11 +128,11 @@ def addresses_are_safe(config: Config) -> Iterator[Mistake]:
             if not address.port and config.workers > 1:
                 yield Mistake((key, index), "port 0 would give each of several workers a port of its own; name one")
             seen.add(text)
-            if not address.loopback and not config.callers:
+            if not address.loopback and not config.asks_who:
                 yield Mistake(
                     (key, index),
                     f"{text} can be reached from other machines, and no callers are configured, so anybody there could "
-                    "use it; add callers, or listen on 127.0.0.1",
+                    "use it; add callers, or `auth: {keys: always}`, or listen on 127.0.0.1",
                 )
 
 
@@ -188,20 +190,44 @@ def _group_mistakes(config: Config, where: Path, backends: tuple[str, ...]) -> I
 
 
 def callers_are_distinct(config: Config) -> Iterator[Mistake]:
-    """A key belongs to one caller, and a scope names an alias that exists."""
-    owner: dict[str, str] = {}
+    """A key or a certificate belongs to one caller, and a scope names an alias or a route that exists."""
+    owner: dict[tuple[str, str], str] = {}
     for name, caller in config.callers.items():
-        digest = caller.key_sha256.lower()
-        if digest in owner:
-            yield Mistake(("callers", name, "key_sha256"), f"is the key of {owner[digest]} as well")
-        owner.setdefault(digest, name)
+        if not caller.key_sha256 and not caller.certificate:
+            yield Mistake(("callers", name), "lacks the key 'key_sha256', or 'certificate': nothing tells who it is")
+        for key, shown in (("key_sha256", caller.key_sha256.lower()), ("certificate", caller.certificate)):
+            if shown and (key, shown) in owner:
+                what = "key" if key == "key_sha256" else "certificate"
+                yield Mistake(("callers", name, key), f"is the {what} of {owner[key, shown]} as well")
+            owner.setdefault((key, shown), name)
+        if caller.certificate and (config.tls is None or not config.tls.client_ca):
+            yield Mistake(("callers", name, "certificate"), "is never asked for: tls.client_ca says who issues them")
         for index, scope in enumerate(caller.scopes):
             where = ("callers", name, "scopes", index)
-            kind, _, alias = scope.partition(":")
-            if scope != "*" and kind != "alias":
-                yield Mistake(where, f"expects * or alias:NAME, not {scope!r}")
-            elif scope != "*" and alias not in config.aliases:
-                yield Mistake(where, f"{alias!r} is no alias; {nearest(alias, list(config.aliases))}")
+            if wrong := problem(scope):
+                yield Mistake(where, wrong)
+            for alias in aliases_named((scope,)):
+                if alias not in config.aliases:
+                    yield Mistake(where, f"{alias!r} is no alias; {nearest(alias, list(config.aliases))}")
+
+
+def tokens_can_be_checked(config: Config) -> Iterator[Mistake]:
+    """Keys that decide who may ask come over a connection nobody else can write to."""
+    jwt = config.auth.jwt
+    if jwt is None or "://" not in jwt.jwks:
+        return
+    where = ("auth", "jwt", "jwks")
+    try:
+        url = urlsplit(jwt.jwks)
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        yield Mistake(where, f"{jwt.jwks!r} is no URL")
+        return
+    del port
+    if url.scheme not in {"https", "http"} or not host or url.username is not None or url.fragment:
+        yield Mistake(where, f"expects https://HOST/PATH or the path of a file, not {jwt.jwks!r}")
+    elif url.scheme == "http" and not Address(host, 0).loopback:
+        yield Mistake(where, f"{jwt.jwks} could be answered by anybody on the way; use https")
 
 
 def origins_are_origins(config: Config) -> Iterator[Mistake]:
@@ -220,5 +246,6 @@ RULES: tuple[Callable[[Config], Iterator[Mistake]], ...] = (
     names_are_unique,
     targets_lead_somewhere,
     callers_are_distinct,
+    tokens_can_be_checked,
     origins_are_origins,
 )

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from penstock.config import CallerEntry
+from penstock.config_auth import CallerEntry
 from penstock.errors import Forbidden, Unauthorized
 from penstock.gateway.auth import Keyring, check_scope
 from penstock.types import LOCAL, Caller
@@ -30,7 +30,9 @@ RING = Keyring({"ann": entry("sk-ann", "acme", "alias:m"), "bob": entry("sk-bob"
     ],
 )
 def test_the_key_names_the_caller(headers: dict[bytes, bytes]) -> None:
-    assert RING.identify(headers) == Caller(name="ann", tenant="acme", scopes=frozenset({"alias:m"}))
+    assert RING.identify(headers) == Caller(
+        name="ann", tenant="acme", scopes=frozenset({"alias:m"}), key_id="config:ann"
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from penstock.config import Alias, Backend, CallerEntry, Config, Target
+from penstock.config import Alias, Backend, Config, Target
+from penstock.config_auth import CallerEntry
 from penstock.errors import BadRequest
 from penstock.gateway import orders
 from penstock.gateway.switched import dead, first, follows, overridden, spelled, unusable

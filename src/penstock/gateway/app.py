@@ -154,7 +154,8 @@ class Handlers:
         """A handler only callers reach."""
 
         async def checked(request: Request) -> Response:
-            request.scope["penstock.caller"] = self._line.identify(wanted(request.scope["headers"]))
+            scope = request.scope
+            scope["penstock.caller"] = self._line.identify(wanted(scope["headers"]), scope.get("penstock.certificate"))
             return await handler(request)
 
         return checked

@@ -38,7 +38,7 @@ class ModelRoute:
         """Open, read the body, answer; race the client's leaving against everything."""
         headers = wanted(scope["headers"])
         try:
-            request = self._line.open(self._route, headers)
+            request = self._line.open(self._route, headers, scope.get("penstock.certificate"))
             body = await _read(receive, headers, self._line.limits.body)
         except PenstockError as error:
             await _refuse(send, self._line, self._route, error)

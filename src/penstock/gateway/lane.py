@@ -6,6 +6,7 @@ at a time; requests that a client sent ahead (pipelining) wait, parsed, in order
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,9 @@ class Seen(msgspec.Struct, frozen=True):
     headers: Mapping[bytes, bytes]
     caller: Caller
     keyring: Keyring
-    """Made anew with every configuration: what was allowed under another one is asked again."""
+    """Made anew with every configuration and every change of a key: what was allowed under another one is asked again."""
+    until: float
+    """Wall time at which what the head shows ceases to be valid."""
 
 
 class Parsed(msgspec.Struct):
@@ -78,7 +81,12 @@ class HotLane(Guard):
         if fresh and known is not None:
             body = known.body(data)
             seen = known.found
-            if body is not None and len(body) <= self.line.limits.body and seen.keyring is self.line.keyring:
+            if (
+                body is not None
+                and len(body) <= self.line.limits.body
+                and seen.keyring is self.line.keyring
+                and (seen.until == NEVER or time.time() < seen.until)
+            ):
                 self._again(seen, body)
                 return
         super().data_received(data)
@@ -125,7 +133,7 @@ class HotLane(Guard):
         headers = wanted(self.headers)
         self.headers = []  # a long answer does not keep the others
         try:
-            parsed.request = self.line.open(route, headers)
+            parsed.request = self.line.open(route, headers, self.certificate())
             self._check_length(headers.get(b"content-length"))
         except PenstockError as error:
             self._refuse_unread(parsed, route.path, error)
@@ -158,7 +166,8 @@ class HotLane(Guard):
         parsed.keep_alive = self.parser.should_keep_alive() and parsed.chunked
         request = parsed.request
         if self._lessons and parsed.keep_alive and request is not None:
-            self._lesson = (parsed.size, Seen(request.route, request.headers, request.caller, self.line.keyring))
+            caller = request.caller
+            self._lesson = (parsed.size, Seen(request.route, request.headers, caller, self.line.keyring, caller.until))
         if not self.busy() and not self.flow.write_paused:
             self._begin(parsed)
         elif len(self._ahead) < AHEAD:

@@ -23,7 +23,7 @@ from penstock.errors import Encoded, Forbidden, Unsupported
 from penstock.gateway.admit import Admission
 from penstock.gateway.aliases import Names
 from penstock.gateway.answers import Answers
-from penstock.gateway.auth import Keyring
+from penstock.gateway.auth import NONE_STORED, Keyring
 from penstock.gateway.backend import State
 from penstock.gateway.breaker import State as BreakerState
 from penstock.gateway.fleet import Fleet
@@ -42,6 +42,8 @@ from penstock.state.switch import Switch
 from penstock.types import Caller, Operation
 
 if TYPE_CHECKING:
+    from penstock.gateway.peer_certificate import PeerCertificate
+    from penstock.gateway.tokens import Tokens
     from penstock.state.store import Store
 
 WANTED = {
@@ -101,6 +103,8 @@ class Line:
         self.room = Room(partial(self.metrics.count, "penstock_exhausted"))
         self.served = self.find_served
         """Stands for `find_served` unless there is too much to do."""
+        self.stored = NONE_STORED
+        self.tokens: Tokens | None = None
         self.more: Callable[[], Gauges] = dict
         """What the process tells of itself (vitals.py)."""
         self._options: set[str] = set()
@@ -112,7 +116,7 @@ class Line:
         """Take a configuration; requests under way keep what they began with."""
         self.config = config
         self.limits = config.limits
-        self.keyring = Keyring(config.callers)
+        self.renew()
         self.switch(self.switches, self.sides)
         self._origins = frozenset(config.cors)
         self.certified = config.tls is not None and bool(config.tls.client_ca)
@@ -122,6 +126,10 @@ class Line:
         self.admission.reshape(slots, config.limits.queue)
         self.shadows.adopt(config)
 
+    def renew(self) -> None:
+        """Somebody may ask now who could not, or the other way round: what was found out with the old keyring is asked again."""
+        self.keyring = Keyring(self.config.callers, self.stored, self.tokens)
+
     def switch(self, switches: Mapping[str, Switch], sides: Mapping[str, Sides]) -> None:
         """Take what operators have switched, and where the ends of each canary's requests are noted."""
         self.switches, self.sides = switches, sides
@@ -129,13 +137,14 @@ class Line:
         self._ways: dict[tuple[str, str], Plan] = {}
         self._served: dict[tuple[str, str], Plan] = {}
 
-    def open(self, route: Route, headers: Mapping[bytes, bytes]) -> Request:
+    def open(self, route: Route, headers: Mapping[bytes, bytes], certificate: PeerCertificate | None = None) -> Request:
         """The step before any body is read: who asks, and from where."""
         if b"origin" in headers:
             self.check_origin(headers)
         if b"content-encoding" in headers:
             check_encoding(headers[b"content-encoding"])
-        return Request(self, route, headers, self.request_id(headers), self.keyring.identify(headers))
+        caller = self.keyring.identify(headers, certificate, time.time())
+        return Request(self, route, headers, self.request_id(headers), caller)
 
     def request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The client's own id where it has a harmless shape, else a new one."""
@@ -144,11 +153,11 @@ class Line:
             return given
         return b"%b-%x" % (self._prefix, next(self._numbers))
 
-    def identify(self, headers: Mapping[bytes, bytes]) -> Caller:
+    def identify(self, headers: Mapping[bytes, bytes], certificate: PeerCertificate | None = None) -> Caller:
         """Who asks, for routes that no model answers."""
         if b"origin" in headers:
             self.check_origin(headers)
-        return self.keyring.identify(headers)
+        return self.keyring.identify(headers, certificate, time.time())
 
     def check_origin(self, headers: Mapping[bytes, bytes]) -> None:
         """Pages of other origins may not use their visitor's loopback address."""
@@ -169,7 +178,7 @@ class Line:
             own = urlsplit(origin)
         except ValueError:
             return False
-        return own.netloc == host and (bool(self.config.callers) or _is_loopback(own.hostname or ""))
+        return own.netloc == host and (not self.keyring.open or _is_loopback(own.hostname or ""))
 
     def find_served(self, asked: Route, call: Call, caller: Caller, now: float) -> Plan:
         """Who can answer what this call asks for, by the name its caller used."""

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.errors import EngineFault, EngineTimeout, Exhausted, Overloaded, PenstockError, Refusal
-from penstock.gateway import answer, answer_head, choice, closing, failover, midstream, storing
+from penstock.gateway import allowed, answer, answer_head, choice, closing, failover, midstream, storing
 from penstock.gateway.attempt import Attempt
-from penstock.gateway.auth import check_scope
 from penstock.gateway.client import Client
 from penstock.gateway.phase import Phase
 from penstock.gateway.split import Plan
@@ -104,7 +103,7 @@ class Request:
         """The state has been asked whose the answer before this one is; `trouble` is why it does not tell."""
         if self.phase is _OVER:
             return
-        if trouble is not None and self.line.config.callers:
+        if trouble is not None and not self.line.keyring.open:
             self._refuse(trouble)
         else:
             self._go(time.monotonic())
@@ -172,8 +171,8 @@ class Request:
         call = self.call = self.route.decode(body, self.headers.get(b"content-type", b"").decode("latin-1"))
         known = self.known = self.line.served(self.route, call, self.caller, now)
         self.alias_name = known.name
-        if "*" not in self.caller.scopes:
-            check_scope(self.caller, known.name)
+        if not self.caller.free:
+            allowed.check(self.caller, known.name, call)
         return call.previous
 
     def _go(self, now: float) -> None:

@@ -21,7 +21,7 @@ import msgspec
 import structlog
 import yaml
 
-from penstock.config import Noun, Url
+from penstock.config_noun import Noun, Url
 from penstock.errors import BadRequest, ConfigError, PenstockError
 from penstock.gateway import replicas
 from penstock.gateway.fleet import Fleet
