@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from penstock.config_auth import Auth, CallerEntry
 from penstock.config_noun import AtLeastOne, Bytes, Count, ListenAddress, Noun, Seconds, Share, Url
+from penstock.config_tenants import Tenants
 from penstock.types import Kind
 
 Fallback = Literal["any", "same-model", "never"]
@@ -239,6 +240,7 @@ class Config(Noun, frozen=True, kw_only=True):
     http: Annotated[
         Literal["hot", "asgi"], Meta(description="`hot` answers model routes in the protocol; `asgi` is the reference.")
     ] = "hot"
+    tenants: Tenants = Tenants()
     log: Log = Log()
     ollama: OllamaFace = OllamaFace()
 

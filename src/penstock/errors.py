@@ -7,6 +7,8 @@
     │   ├── BadRequest        400   malformed or contradictory
     │   ├── Unauthorized      401   no caller behind this key
     │   ├── Forbidden         403   a caller who may not
+    │   ├── Filtered          400   a guardrail refuses the request
+    │   ├── Withheld          422   a guardrail refuses the answer
     │   ├── UnknownAlias      404   no such model here
     │   ├── UnknownRoute      404   no such path here
     │   ├── WrongMethod       405
@@ -111,6 +113,20 @@ class Forbidden(Refusal):
 
     status = 403
     code = "forbidden"
+
+
+class Filtered(Refusal):
+    """A guardrail of the alias refuses what was asked."""
+
+    status = 400
+    code = "content_filter"
+
+
+class Withheld(Refusal):
+    """A guardrail of the alias refuses what was answered."""
+
+    status = 422
+    code = "answer_withheld"
 
 
 class UnknownAlias(Refusal):

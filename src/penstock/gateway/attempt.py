@@ -81,6 +81,8 @@ class Attempt(Listener):
             # The first target would have taken it: nothing is wrong with it but who stands in.
             request.failed(answer.Misfit(error.message))
             return
+        if way.salts is not None:
+            outgoing = way.salts.salted(outgoing, request.caller)
         if outgoing.dropped:
             request.dropped = self._named(outgoing.dropped)
         request.phase = _ASKED

@@ -32,6 +32,7 @@ from penstock.gateway.record import Records
 from penstock.gateway.request import Request
 from penstock.gateway.retries import Budgets
 from penstock.gateway.room import Room
+from penstock.gateway.salts import Salts
 from penstock.gateway.shadow import Shadows, without_state
 from penstock.gateway.split import Plan, Sides, planned
 from penstock.gateway.switched import overridden
@@ -91,6 +92,9 @@ class Line:
         self.metrics = Metrics(lambda: fleet.backends)
         self.admission = Admission()
         self.shadows = Shadows(fleet, self.metrics, store)
+        self.salts: Salts | None = None
+        """What keeps tenants' caches apart; None where nothing does."""
+        self.salting = Salts(os.urandom(32))
         self.active: set[Request] = set()
         self.draining = False
         """Shutting down: every answer closes its connection, so that clients open their next one elsewhere."""
@@ -116,6 +120,7 @@ class Line:
         """Take a configuration; requests under way keep what they began with."""
         self.config = config
         self.limits = config.limits
+        self.salts = self.shadows.salts = self.salting if config.tenants.cache_salts else None
         self.renew()
         self.switch(self.switches, self.sides)
         self._origins = frozenset(config.cors)
@@ -129,6 +134,11 @@ class Line:
     def renew(self) -> None:
         """Somebody may ask now who could not, or the other way round: what was found out with the old keyring is asked again."""
         self.keyring = Keyring(self.config.callers, self.stored, self.tokens)
+
+    def salt(self, secret: bytes) -> None:
+        """Make tenants' salts with this from now on."""
+        self.salting = Salts(secret)
+        self.salts = self.shadows.salts = self.salting if self.config.tenants.cache_salts else None
 
     def switch(self, switches: Mapping[str, Switch], sides: Mapping[str, Sides]) -> None:
         """Take what operators have switched, and where the ends of each canary's requests are noted."""

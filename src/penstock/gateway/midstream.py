@@ -17,6 +17,7 @@ import structlog
 from penstock.errors import Diverged, EngineFault, Overloaded, Unavailable
 from penstock.gateway import answer
 from penstock.gateway.attempt import Attempt
+from penstock.gateway.salts import salts_for
 from penstock.gateway.ways import Way, Ways
 from penstock.protocols import refusal
 from penstock.protocols.midstream import Joined
@@ -233,6 +234,9 @@ class Resumed(Attempt):
             request.failed(Unavailable("It was taken out."))
             return
         outgoing = reader.rest(how, way.to)
+        salts = salts_for(outgoing.path, backend.kind, request.line.salts)
+        if salts is not None:
+            outgoing = salts.salted(outgoing, request.caller)
         # An engine may still be busy ending the first one, and takes an id for one request only.
         name = b"%b-%d" % (request.id[:120], request.attempts)
         data = answer.request(origin, backend.key_header, outgoing, name, request.headers, request.trace)

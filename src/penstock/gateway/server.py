@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -26,7 +27,7 @@ import structlog
 import uvicorn
 
 from penstock.config import Config
-from penstock.gateway import app, heap, listen, logs, room
+from penstock.gateway import app, heap, listen, logs, room, salts
 from penstock.gateway.admin import Admin
 from penstock.gateway.admin_replicas import Replicas
 from penstock.gateway.certificates import Certificates
@@ -101,6 +102,7 @@ class Gateway:
             fleet = Fleet(config)
             life.push_async_callback(fleet.stop)
             line = self.line = Line(config, fleet, records, places.store)
+            line.salt(salts.secret(config, os.environ))
             life.push_async_callback(line.shadows.close)
             told = partial(line.metrics.count, "penstock_fleet_file")
             roll = self._roll = Roll(fleet, config.fleet, told, line.admission.wake)

@@ -21,17 +21,19 @@ import xxhash
 from penstock.config import Config, Shadow
 from penstock.errors import ConfigError
 from penstock.gateway import shadow_pair
+from penstock.gateway.salts import Salted, Salts, salts_for
 from penstock.gateway.shadow_copy import LARGEST, Copy, Where
 from penstock.gateway.shadow_pair import Seen
 from penstock.gateway.shadow_room import Room, Slots
 from penstock.gateway.shadow_tap import Tap
 from penstock.gateway.ways import UPSTREAM, supports
-from penstock.protocols.dialect import Destination
+from penstock.protocols.dialect import Destination, Pairing
 from penstock.protocols.repeatable import wish_of
 from penstock.protocols.table import PAIRINGS, ROUTES
 from penstock.types import Kind
 
 if TYPE_CHECKING:
+    from penstock.gateway.backend import Backend
     from penstock.gateway.fleet import Fleet
     from penstock.gateway.metrics import Labels, Metrics
     from penstock.gateway.request import Request
@@ -66,6 +68,7 @@ class Shadows:
         self._thread: ThreadPoolExecutor | None = None
         self._stopped = False
         self._writes = True
+        self.salts: Salts | None = None
 
     def adopt(self, config: Config) -> None:
         """Take a configuration; copies whose backend it has no more are dropped."""
@@ -111,6 +114,7 @@ class Shadows:
             self._metrics.count("penstock_shadow_skipped", alias, "slots")
             return None
         copy = Copy(request.call, request.id, alias, request.caller.tenant, slots, self._room, self._over)
+        copy.caller = request.caller
         self._copies.add(copy)
         if request.client is not None:
             request.client = Tap(request.client, copy)
@@ -175,8 +179,14 @@ class Shadows:
                     window=model.window if model else None,
                     ollama_defaults=self._ollama_defaults,
                 )
-                return Where(backend, instance.origin, PAIRINGS[copy.call.path, backend.wire], to)
+                return Where(backend, instance.origin, self._pairing(copy, backend), to)
         return "starting"
+
+    def _pairing(self, copy: Copy, backend: Backend) -> Pairing:
+        path = copy.call.path
+        found = PAIRINGS[path, backend.wire]
+        salts = salts_for(UPSTREAM.get(path, path), backend.kind, self.salts)
+        return found if salts is None else Salted(found, salts, copy.caller)
 
     # ── what becomes of it ───────────────────────────────────────────────────────────────────────────────────────────
 

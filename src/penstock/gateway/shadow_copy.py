@@ -21,6 +21,7 @@ from penstock.gateway.upstream import Exchange, Listener, Origin
 from penstock.protocols import refusal
 from penstock.protocols.dialect import Call, Destination, Pairing, Reader, Timing
 from penstock.protocols.repeatable import Wish
+from penstock.types import LOCAL
 
 if TYPE_CHECKING:
     from penstock.gateway.backend import Backend
@@ -58,6 +59,7 @@ class Copy(Listener):
         self.call = call
         self.id = request_id
         self._tenant = tenant
+        self.caller = LOCAL
         self.alias = alias
         self.where: Where | None = None
         self.wish = Wish()

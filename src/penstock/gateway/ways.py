@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from penstock.gateway import route
+from penstock.gateway.salts import salts_for
 from penstock.protocols.dialect import Destination, Pairing
 from penstock.protocols.midstream import resumable
 from penstock.protocols.table import PAIRINGS, Route
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from penstock.gateway.line import Line
     from penstock.gateway.metrics import Series
     from penstock.gateway.prefix import Prompt
+    from penstock.gateway.salts import Salts
     from penstock.gateway.split import Side
 
 UPSTREAM = {
@@ -36,7 +38,7 @@ UPSTREAM = {
 class Way:
     """One backend that may answer, and the model to ask of it."""
 
-    __slots__ = ("backend", "embeds", "head", "model", "pairing", "path", "queue", "rank", "series", "to")
+    __slots__ = ("backend", "embeds", "head", "model", "pairing", "path", "queue", "rank", "salts", "series", "to")
 
     def __init__(
         self,
@@ -57,6 +59,8 @@ class Way:
         self.pairing: Pairing = PAIRINGS[asked.path, backend.wire]
         self.path = UPSTREAM.get(asked.path, asked.path)
         self.embeds = backend.kind is Kind.EMBEDDED and self.path == "/v1/embeddings"
+        self.salts: Salts | None = None
+        """What keeps tenants' caches apart there; None for most."""
         self.head = (
             b"x-penstock-backend: " + backend.name.encode() + b"\r\nx-penstock-model: " + model.encode() + b"\r\n"
         )
@@ -116,6 +120,7 @@ class Ways:
                     way = group[backend.name] = Way(
                         asked, backend, target.model, rank, queue=queue, series=series, defaults=defaults, side=side
                     )
+                    way.salts = salts_for(way.path, backend.kind, line.salts)
                     if alias.midstream != "error":
                         way.pairing = resumable(asked.path, backend.wire, way.pairing, alias.midstream)
             if group:
