@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from penstock.config_auth import Auth, CallerEntry
+from penstock.config_auth import Auth, CallerEntry, CallerLimits
 from penstock.config_noun import AtLeastOne, Bytes, Count, ListenAddress, Noun, Seconds, Share, Url
 from penstock.config_tenants import Tenants
 from penstock.types import Kind
@@ -217,6 +217,10 @@ class Config(Noun, frozen=True, kw_only=True):
         dict[str, CallerEntry], Meta(description="Who may ask. Without any, everybody on this machine may.")
     ] = {}  # noqa: RUF012 - a struct gives every tree its own
     auth: Auth = Auth()
+    budgets: Annotated[
+        dict[str, CallerLimits],
+        Meta(description="What all callers of a tenant may use together, by the tenant's name."),
+    ] = {}  # noqa: RUF012 - a struct gives every tree its own
     state: Annotated[
         str,
         Meta(

@@ -15,6 +15,9 @@
     │   ├── TooLarge          413   body over the limit
     │   ├── Encoded           415   body in a coding that is not unpacked here
     │   ├── HeadersTooLarge   431
+    │   ├── RateExceeded      429   more requests or tokens at a time than the caller's limits allow
+    │   ├── BudgetSpent       429   the tokens of the day or the month are used up
+    │   ├── LimitsAway        503   what is left of a limit cannot be asked for now
     │   ├── AuthAway          503   who asks cannot be checked now
     │   ├── Unsupported       501   no backend of this alias can do that
     │   └── Overloaded        503   queue full, deadline passed, or draining
@@ -176,6 +179,27 @@ class AuthAway(Refusal):
 
     status = 503
     code = "auth_unavailable"
+
+
+class RateExceeded(Refusal):
+    """More at a time than the limits of a key or its tenant allow: later it may pass."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+
+class BudgetSpent(Refusal):
+    """The tokens of a key or its tenant for the day or the month are used up."""
+
+    status = 429
+    code = "insufficient_quota"
+
+
+class LimitsAway(Refusal):
+    """The state does not say what is left of a limit, and nothing is taken that cannot be counted."""
+
+    status = 503
+    code = "limits_unavailable"
 
 
 class Unsupported(Refusal):

@@ -26,6 +26,8 @@ def full(request: Request, content_type: str) -> Headers:
 def plain(request: Request, content_type: str) -> Headers:
     """Of any answer, refusals included."""
     headers = [content_type_line(content_type), b"x-penstock-request-id: ", request.id, b"\r\n"]
+    if request.quota is not None:
+        headers.append(request.line.quotas.lines(request.quota))
     if request.trace:
         headers.append(b"traceparent: " + request.trace + b"\r\n")
     if b"origin" in request.headers:

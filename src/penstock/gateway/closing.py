@@ -43,6 +43,8 @@ def keep(request: Request, status: int, outcome: str, error: str) -> None:
         counted.completion_tokens += reader.usage.completion_tokens
     if request.known is not None and request.known.side is not None:
         _note_side(request, request.known.side, status, seconds, outcome)
+    if request.caller.key_id or request.quota is not None:
+        request.line.quotas.settle(request, status)
     records = request.line.records
     if records.lines:
         records.add(_record(request, status, seconds, outcome, error, reader))

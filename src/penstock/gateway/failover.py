@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from penstock.errors import EngineFault, PenstockError, RateLimited, Unavailable
+from penstock.gateway.answer import MissingRoute
 from penstock.gateway.retries import costs
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ def more(request: Request, fault: EngineFault, ahead: Sequence[Way], now: float)
         return True
     request.line.metrics.count("penstock_retries_denied", request.alias_name)
     return False
+
+
+def last_word(request: Request, untried: Sequence[Way], now: float) -> tuple[PenstockError, str]:
+    """What the caller is told when no way is left, and the log."""
+    if request.failures and isinstance(request.failures[-1][1], MissingRoute):
+        return request.line.unsupported(request.route, request.alias_name), ""
+    return refusal_of(request, untried, now), logged(request.failures)
 
 
 def refusal_of(request: Request, untried: Sequence[Way], now: float) -> PenstockError:

@@ -27,7 +27,9 @@ from penstock.gateway.auth import NONE_STORED, Keyring
 from penstock.gateway.backend import State
 from penstock.gateway.breaker import State as BreakerState
 from penstock.gateway.fleet import Fleet
+from penstock.gateway.keeper import Keeper
 from penstock.gateway.metrics import Gauges, Metrics, Snapshot
+from penstock.gateway.quotas import Quotas, budgets_of
 from penstock.gateway.record import Records
 from penstock.gateway.request import Request
 from penstock.gateway.retries import Budgets
@@ -100,6 +102,7 @@ class Line:
         """Shutting down: every answer closes its connection, so that clients open their next one elsewhere."""
         self.answers = Answers(records)
         self.retries = Budgets(self.metrics.ended)
+        self.quotas = Quotas(Keeper(store), self.metrics)
         self.started = time.time()
         self.began = time.monotonic()
         self.switches: Mapping[str, Switch] = {}
@@ -130,6 +133,7 @@ class Line:
         self.retries.adopt(config.limits.retries, config.limits.retries_reserve)
         self.admission.reshape(slots, config.limits.queue)
         self.shadows.adopt(config)
+        self.quotas.adopt(budgets_of(config))
 
     def renew(self) -> None:
         """Somebody may ask now who could not, or the other way round: what was found out with the old keyring is asked again."""

@@ -50,6 +50,8 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "penstock_retries_denied": ("Attempts not made because the alias' retry budget was spent.", ("alias",)),
     "penstock_fleet_file": ("Reads of a fleet file that had changed.", ("result",)),
     "penstock_refused": ("Requests refused before any backend was asked.", ("code",)),
+    "penstock_quota_refused": ("Requests refused by a limit of a key or a tenant.", ("limit",)),
+    "penstock_quota_leases": ("Blocks of budgets asked of the state.", ("result",)),
     "penstock_streams_broken": ("Begun streams that ended in an explicit error.", ("alias", "backend", "reason")),
     "penstock_midstream": ("Begun streams whose engine failed, where the alias goes on.", ("alias", "how", "outcome")),
     "penstock_canary_requests": ("Requests of an alias with a canary, by side and end.", ("alias", "side", "outcome")),

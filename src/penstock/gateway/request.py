@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.errors import EngineFault, EngineTimeout, Exhausted, Overloaded, PenstockError, Refusal
-from penstock.gateway import allowed, answer, answer_head, choice, closing, failover, midstream, storing
+from penstock.gateway import allowed, answer_head, choice, closing, failover, midstream, storing
 from penstock.gateway.attempt import Attempt
 from penstock.gateway.client import Client
 from penstock.gateway.phase import Phase
@@ -34,6 +34,7 @@ from penstock.types import Caller, Face, Operation, Wire
 if TYPE_CHECKING:
     from penstock.gateway.line import Line
     from penstock.gateway.prefix import Trip
+    from penstock.gateway.quota import Held
     from penstock.gateway.shadow_copy import Copy
     from penstock.gateway.ways import Way
 
@@ -50,7 +51,7 @@ class Request:
     __slots__ = (
         "_ahead", "_since", "_slot", "alias_name", "attempt", "attempts", "between_tokens", "call", "caller",
         "client", "copy", "deadline", "dropped", "failures", "fallback", "first_token", "headers", "id", "known", "line", "paused",
-        "phase", "queued", "route", "starting", "timing", "total", "trace", "trip",
+        "phase", "queued", "quota", "route", "starting", "timing", "total", "trace", "trip",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +82,7 @@ class Request:
         self.failures: tuple[failover.Failure, ...] = ()
         self.queued = self._since = 0.0
         self.starting: Starting | None = None
+        self.quota: Held | None = None
 
     # ── from the lane ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -176,6 +178,11 @@ class Request:
         return call.previous
 
     def _go(self, now: float) -> None:
+        if (self.caller.limits is None and not self.line.quotas.budgets) or self.line.quotas.admits(self):
+            self.proceed(now)
+
+    def proceed(self, now: float) -> None:
+        """The limits of its caller let it pass."""
         known = self.known
         if known is None:
             return
@@ -326,11 +333,8 @@ class Request:
 
     def _give_up(self) -> None:
         """No way is left."""
-        if self.failures and isinstance(self.failures[-1][1], answer.MissingRoute):
-            self._refuse(self.line.unsupported(self.route, self.alias_name))
-        else:
-            refused = failover.refusal_of(self, self._ahead, time.monotonic())
-            self._refuse(refused, logged=failover.logged(self.failures))
+        refused, logged = failover.last_word(self, self._ahead, time.monotonic())
+        self._refuse(refused, logged=logged)
 
     # ── the answer ───────────────────────────────────────────────────────────────────────────────────────────────────
 

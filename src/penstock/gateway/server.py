@@ -104,6 +104,7 @@ class Gateway:
             line = self.line = Line(config, fleet, records, places.store)
             line.salt(salts.secret(config, os.environ))
             life.push_async_callback(line.shadows.close)
+            life.push_async_callback(line.quotas.close)
             told = partial(line.metrics.count, "penstock_fleet_file")
             roll = self._roll = Roll(fleet, config.fleet, told, line.admission.wake)
             life.push_async_callback(roll.stop)

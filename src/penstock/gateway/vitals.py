@@ -61,7 +61,7 @@ class Vitals:
         """For the figures."""
         metrics, records = self._line.metrics, self._line.records
         metrics.total("penstock_log_lines_lost", records.out.lost)
-        metrics.total("penstock_state_failures", self._places.failures)
+        metrics.total("penstock_state_failures", self._places.failures + self._line.quotas.failures)
         return {
             "penstock_config_last_reload_successful": [((), float(self._reloads.well))],
             "penstock_config_last_reload_success_timestamp_seconds": [((), self._reloads.taken)],

@@ -88,4 +88,24 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
         down=("DROP TABLE generations", "DROP INDEX keys_changed", "DROP TABLE keys"),
     ),
+    Migration(
+        6,
+        "what is taken of every limit, slots that are lent, and what was used",
+        up=(
+            (
+                "CREATE TABLE budgets (holder VARCHAR(300) NOT NULL, kind VARCHAR(40) NOT NULL, period VARCHAR(10) NOT NULL,"
+                " taken FLOAT NOT NULL, at FLOAT NOT NULL, PRIMARY KEY (holder, kind, period))"
+            ),
+            (
+                "CREATE TABLE slots (holder VARCHAR(300) NOT NULL, process VARCHAR(60) NOT NULL, amount INTEGER NOT NULL,"
+                " expires FLOAT NOT NULL, PRIMARY KEY (holder, process))"
+            ),
+            (
+                "CREATE TABLE used (day VARCHAR(10) NOT NULL, tenant VARCHAR(200) NOT NULL, key_id VARCHAR(200) NOT NULL,"
+                " requests BIGINT NOT NULL, refused BIGINT NOT NULL, prompt_tokens BIGINT NOT NULL,"
+                " completion_tokens BIGINT NOT NULL, PRIMARY KEY (day, tenant, key_id))"
+            ),
+        ),
+        down=("DROP TABLE used", "DROP TABLE slots", "DROP TABLE budgets"),
+    ),
 )

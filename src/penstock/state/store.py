@@ -1,7 +1,8 @@
-"""The database of one gateway: opened, brought to the newest schema, and asked in short blocking calls.
+"""The database of one gateway or of several: opened, brought to the newest schema, and asked in short blocking calls.
 
-Nothing here runs on the event loop; callers use a thread of their own. Several processes on one machine may share the
-file (WAL). Parts that keep something add a migration and a few functions beside these.
+Nothing here runs on the event loop; callers use a thread of their own. SQLite (WAL) is shared by processes of one machine,
+PostgreSQL by gateways on several; the schema is the same. Parts that keep something add a migration and a few functions
+beside these, in the SQL that both understand.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from types import TracebackType
 from typing import Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from penstock.errors import ConfigError
 from penstock.state.migrations import MIGRATIONS, Migration
 
 BUSY = 5.0
 """Seconds to wait for another process that is writing."""
+_LOCK = 0x70656E73746F636B
+"""Of everybody who migrates a PostgreSQL database: `penstock` as a number."""
 KEPT = 30 * 24 * 3600.0
 """Seconds after which the place of a stored answer is forgotten; engines forget the answer itself much sooner."""
 
@@ -31,15 +34,20 @@ class Store:
 
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
+        self.dialect = parsed.get_backend_name()
+        """`sqlite` or `postgresql`."""
+        self._file: Path | None = None
+        """SQLite's file: one that is gone is an error, not an empty database."""
+        if self.dialect == "sqlite" and parsed.database:
             _make_folder(Path(parsed.database).parent)
-        arguments = {"timeout": BUSY} if parsed.get_backend_name() == "sqlite" else {}
-        self._engine: Engine = create_engine(parsed, connect_args=arguments, pool_size=2, max_overflow=2)
-        if parsed.get_backend_name() == "sqlite":
+            self._file = Path(parsed.database)
+        self._engine: Engine = _engine(parsed)
+        if self.dialect == "sqlite":
             event.listen(self._engine, "connect", _pragmas)
         try:
             self._open()
-        except SQLAlchemyError as error:
+            self._inode = self._file.stat().st_ino if self._file is not None else 0
+        except (SQLAlchemyError, OSError) as error:
             msg = f"Opening the state at {parsed.render_as_string(hide_password=True)}: {error.__cause__ or error}"
             raise ConfigError(msg, hint="`state` in penstock.yaml names it; the folder must be writable.") from error
 
@@ -79,10 +87,12 @@ class Store:
         """Bring the schema to a version, forwards or back; each step is one transaction."""
         wanted = MIGRATIONS[-1].number if to is None else to
         with self._engine.begin() as connection:
-            if connection.dialect.name == "sqlite":
-                # Several workers start at once: the first takes the write lock before it looks at the version.
+            # Several workers start at once: the first takes the write lock before it looks at the version.
+            if self.dialect == "sqlite":
                 connection.execute(text("CREATE TABLE IF NOT EXISTS penstock_lock (one INTEGER)"))
                 connection.execute(text("DELETE FROM penstock_lock"))
+            else:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             connection.execute(
                 text("CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name VARCHAR(200) NOT NULL)")
             )
@@ -125,11 +135,46 @@ class Store:
     def begin(self, doing: str) -> Iterator[Connection]:
         """One transaction for the functions beside this file; `doing` begins the error of one that fails."""
         try:
+            self._look(doing)
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
             msg = f"{doing}: {error.__cause__ or error}"
             raise ConfigError(msg, hint="Is the disk full, or the database of `state` locked or gone?") from error
+
+    def _look(self, doing: str) -> None:
+        """SQLite goes on writing to a file that was moved away, and makes an empty one where none is: neither is ours."""
+        if self._file is None:
+            return
+        try:
+            inode = self._file.stat().st_ino
+        except OSError as error:
+            self._engine.dispose()
+            msg = f"{doing}: the database {self._file} is gone ({error.strerror})."
+            raise ConfigError(msg, hint="Bring it back, or restore one with `penstock state restore`.") from error
+        if inode != self._inode:
+            # Another file in its place, as after a restore: whatever is open still points to the old one.
+            self._engine.dispose()
+            self._inode = inode
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        return create_engine(url, connect_args={"timeout": BUSY}, pool_size=2, max_overflow=2)
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+pg8000"),
+            # The socket's own limit: a server that stands still answers no question, and says nothing of it either.
+            connect_args={"timeout": int(BUSY), "application_name": "penstock"},
+            pool_size=2,
+            max_overflow=2,
+            pool_timeout=BUSY,
+            # A connection from before the server was restarted is found out before it is used.
+            pool_pre_ping=True,
+        )
+    except ImportError as error:
+        msg = "Opening the state on PostgreSQL: its driver is not installed."
+        raise ConfigError(msg, hint="pip install 'penstock[postgres]'") from error
 
 
 def _make_folder(folder: Path) -> None:
@@ -144,7 +189,7 @@ def _version(connection: Connection) -> int:
     try:
         with connection.begin_nested():
             found = connection.execute(text("SELECT MAX(number) FROM migrations")).scalar()
-    except OperationalError:
+    except (OperationalError, ProgrammingError):
         return 0
     return int(found or 0)
 
