@@ -19,6 +19,7 @@ from penstock.cli.compare import compare
 from penstock.cli.doctor import doctor
 from penstock.cli.explain import explain_config
 from penstock.cli.faults import faults
+from penstock.cli.keys import keys
 from penstock.cli.models import models
 from penstock.cli.reload import reload
 from penstock.cli.replicas import replicas
@@ -32,7 +33,7 @@ FAILED = 1
 UNUSABLE = 2
 INTERRUPTED = 130
 
-SERVE, ASK, MOVE, LOOK, MEASURE = "Serve", "Ask", "Move", "Look", "Measure"
+SERVE, ASK, MOVE, PERMIT, LOOK, MEASURE = "Serve", "Ask", "Move", "Permit", "Look", "Measure"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,6 +57,7 @@ app.add_typer(canary, name="canary", rich_help_panel=MOVE)
 app.command("rollback", rich_help_panel=MOVE)(rollback)
 app.command("reload", rich_help_panel=MOVE)(reload)
 app.add_typer(replicas, name="replicas", rich_help_panel=MOVE)
+app.add_typer(keys, name="keys", rich_help_panel=PERMIT)
 app.command("explain-config", rich_help_panel=LOOK)(explain_config)
 app.command("doctor", rich_help_panel=LOOK)(doctor)
 app.command("version", rich_help_panel=LOOK)(version)

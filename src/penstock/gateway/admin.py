@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 
 from penstock.errors import ConfigError
 from penstock.gateway import readiness
+from penstock.gateway.admin_keys import Keys
 from penstock.gateway.admin_replicas import Replicas
 from penstock.gateway.admin_switches import PeerAware, Switches
 from penstock.gateway.line import Line
@@ -37,6 +38,7 @@ class Admin:
         board: Switchboard,
         reloads: Reloads,
         replicas: Replicas,
+        keys: Keys,
         stop: Callable[[], None],
     ) -> None:
         self._path = Path(path)
@@ -44,6 +46,7 @@ class Admin:
         self._board = board
         self._reloads = reloads
         self._replicas = replicas
+        self._keys = keys
         self._stop = stop
         self._server: asyncio.AbstractServer | None = None
         self._inode = 0
@@ -58,6 +61,7 @@ class Admin:
                 Route("/stop", self._stopped, methods=["POST"]),
                 *self._reloads.routes(),
                 *self._replicas.routes(),
+                *self._keys.routes(),
                 *Switches(self._board).routes(),
             ]
         )

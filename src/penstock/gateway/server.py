@@ -29,6 +29,7 @@ import uvicorn
 from penstock.config import Config
 from penstock.gateway import app, heap, listen, logs, room, salts
 from penstock.gateway.admin import Admin
+from penstock.gateway.admin_keys import Keys
 from penstock.gateway.admin_replicas import Replicas
 from penstock.gateway.certificates import Certificates
 from penstock.gateway.fleet import Fleet
@@ -43,6 +44,7 @@ from penstock.gateway.roll import Roll
 from penstock.gateway.sink import Sink
 from penstock.gateway.switchboard import Switchboard
 from penstock.gateway.vitals import Vitals
+from penstock.gateway.who import known
 
 log = structlog.stdlib.get_logger("penstock.server")
 
@@ -114,6 +116,8 @@ class Gateway:
             self._board = Switchboard(line, places, peers, config.state, leads=self._role.worker == 0)
             await self._board.open()
             life.push_async_callback(self._board.close)
+            stored = await known(config, line, places, life, leads=self._role.worker == 0)
+            self._keys = Keys(line, places, stored, peers)
             self._certificates = Certificates(config.tls, line)
             life.push_async_callback(self._certificates.close)
             self._reloads = Reloads(config, self._source, line, peers, self._role.worker)
@@ -126,7 +130,7 @@ class Gateway:
         config = self.config
         replicas = Replicas(line.fleet, self._roll, peers)
         path = socket_path(config.admin, self._role.worker)
-        admin = Admin(path, line, self._board, self._reloads, replicas, self.give_way)
+        admin = Admin(path, line, self._board, self._reloads, replicas, self._keys, self.give_way)
         if not self._role.takeover:
             admin.refuse_taken()
         lane = type("Lane", (HotLane if config.http == "hot" else Guard,), {"line": line})

@@ -74,6 +74,19 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Seconds from now."""
 
 
+class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One key, by its id or its name."""
+
+    key: str
+
+
+class Rotate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One key, and how long, in seconds, it goes on beside its successor."""
+
+    key: str
+    overlap: float = 24 * 3600.0
+
+
 class Made(msgspec.Struct, frozen=True):
     """A new key and its secret, which is told this once."""
 
