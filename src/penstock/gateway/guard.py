@@ -243,10 +243,11 @@ class Guard(HttpToolsProtocol):
             return
         error, url = self._final
         body = refusal.body(face_of(url.decode("latin-1")), error)
+        again = b"" if error.retry_after is None else b"retry-after: %d\r\n" % error.retry_after
         self.transport.write(
             b"".join(
                 (
-                    STATUS_LINE[error.status], b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body),
+                    STATUS_LINE[error.status], b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body), again,
                     b"x-penstock-request-id: ", self.line.request_id({}), b"\r\nconnection: close\r\n\r\n", body,
                 )
             )
