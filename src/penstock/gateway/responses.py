@@ -21,6 +21,7 @@ from penstock.config import Limits
 from penstock.errors import BrokenAnswer, EngineFault, EngineTimeout, Unreachable
 from penstock.gateway.answer import ERRORS, coded
 from penstock.gateway.answers import unknown_answer
+from penstock.gateway.auth import check_route
 from penstock.gateway.backend import Backend
 from penstock.gateway.line import Line
 from penstock.gateway.upstream import Exchange, Listener
@@ -48,7 +49,9 @@ class ResponseRoutes:
 
     async def one(self, request: Request) -> Response:
         """Forward to the backend that made the answer."""
-        backend = await self._maker(request.scope["penstock.caller"].tenant, request.path_params["id"])
+        caller = request.scope["penstock.caller"]
+        check_route(caller, Operation.RESPONSES.value)
+        backend = await self._maker(caller.tenant, request.path_params["id"])
         query = f"?{request.url.query}" if request.url.query else ""
         answer = _Answer(backend, self._line.limits)
         try:
