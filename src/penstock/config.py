@@ -14,6 +14,7 @@ from msgspec import Meta
 from penstock.config_auth import Auth, CallerEntry, CallerLimits
 from penstock.config_noun import AtLeastOne, Bytes, Count, ListenAddress, Noun, Seconds, Share, Url
 from penstock.config_tenants import Tenants
+from penstock.config_receipts import Receipts
 from penstock.types import Kind
 
 Fallback = Literal["any", "same-model", "never"]
@@ -116,6 +117,10 @@ class Alias(Noun, frozen=True, kw_only=True):
         None
     )
     total: Annotated[Seconds | None, Meta(description="Instead of limits.total, for this alias.")] = None
+    durability: Annotated[
+        Literal["written", "fsync"],
+        Meta(description="With `receipts`: whether the end of an answer waits until its receipt is on the disk."),
+    ] = "written"
     shadow: Shadow | None = None
 
 
@@ -246,6 +251,7 @@ class Config(Noun, frozen=True, kw_only=True):
     ] = "hot"
     tenants: Tenants = Tenants()
     log: Log = Log()
+    receipts: Receipts | None = None
     ollama: OllamaFace = OllamaFace()
 
     @property

@@ -12,6 +12,7 @@ import typer
 
 from penstock.cli.agreement import agreement
 from penstock.cli.answers import answers
+from penstock.cli.audit import audit
 from penstock.cli.bench import bench
 from penstock.cli.canary import canary, rollback
 from penstock.cli.chat import chat
@@ -60,6 +61,7 @@ app.add_typer(replicas, name="replicas", rich_help_panel=MOVE)
 app.add_typer(keys, name="keys", rich_help_panel=PERMIT)
 app.command("explain-config", rich_help_panel=LOOK)(explain_config)
 app.command("doctor", rich_help_panel=LOOK)(doctor)
+app.add_typer(audit, name="audit", rich_help_panel=LOOK)
 app.command("version", rich_help_panel=LOOK)(version)
 app.command("answers", rich_help_panel=MEASURE)(answers)
 app.command("agreement", rich_help_panel=MEASURE)(agreement)

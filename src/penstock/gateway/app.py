@@ -21,6 +21,7 @@ from penstock.gateway import catalogue, metrics, readiness
 from penstock.gateway.asgi import ModelRoute
 from penstock.gateway.line import Line, wanted
 from penstock.gateway.peers import Peers
+from penstock.gateway.receipt_route import ReceiptRoutes
 from penstock.gateway.responses import ResponseRoutes
 from penstock.protocols import ollama_catalogue, refusal
 from penstock.protocols.table import ROUTES, face_of
@@ -51,6 +52,7 @@ def build(line: Line, peers: Peers) -> ASGIApp:
         Route("/v1/models/{name:path}", handlers.guarded(handlers.model), methods=["GET"]),
         Route("/v1/responses/{id}", handlers.guarded(stuck.one), methods=["GET", "DELETE"]),
         Route("/v1/responses/{id}/cancel", handlers.guarded(stuck.one), methods=["POST"]),
+        Route("/receipts/{id}", handlers.guarded(ReceiptRoutes(line).one), methods=["GET"]),
         Route("/api/version", handlers.version, methods=["GET", "HEAD"]),
         Route("/api/tags", handlers.guarded(handlers.tags), methods=["GET", "HEAD"]),
         Route("/api/ps", handlers.guarded(handlers.ps), methods=["GET"]),

@@ -85,6 +85,8 @@ class Attempt(Listener):
             outgoing = way.salts.salted(outgoing, request.caller)
         if outgoing.dropped:
             request.dropped = self._named(outgoing.dropped)
+        if request.receipt is not None:
+            request.receipt.opened(request, way)
         request.phase = _ASKED
         request.timing.sent = time.monotonic_ns()
         request.deadline = min(request.total, now + request.first_token) if call.stream else request.whole_by(now)

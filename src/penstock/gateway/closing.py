@@ -45,6 +45,8 @@ def keep(request: Request, status: int, outcome: str, error: str) -> None:
         _note_side(request, request.known.side, status, seconds, outcome)
     if request.caller.key_id or request.quota is not None:
         request.line.quotas.settle(request, status)
+    if request.receipt is not None:
+        request.receipt.closed(request, status, outcome, error)
     records = request.line.records
     if records.lines:
         records.add(_record(request, status, seconds, outcome, error, reader))

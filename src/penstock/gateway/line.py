@@ -45,6 +45,7 @@ from penstock.state.switch import Switch
 from penstock.types import Caller, Operation
 
 if TYPE_CHECKING:
+    from penstock.gateway.receipts import Receipts
     from penstock.gateway.peer_certificate import PeerCertificate
     from penstock.gateway.tokens import Tokens
     from penstock.state.store import Store
@@ -103,6 +104,7 @@ class Line:
         self.answers = Answers(records)
         self.retries = Budgets(self.metrics.ended)
         self.quotas = Quotas(Keeper(store), self.metrics)
+        self.receipts: Receipts | None = None
         self.started = time.time()
         self.began = time.monotonic()
         self.switches: Mapping[str, Switch] = {}

@@ -63,6 +63,7 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "penstock_tls_refused": ("Handshakes of clients that failed.", ("reason",)),
     "penstock_exhausted": ("Connections for which this machine had nothing left.", ("what",)),
     "penstock_log_lines_lost": ("Lines of the log that could not be written, or not fast enough.", ()),
+    "penstock_receipts_lost": ("Lines of receipts that could not be written and found no room in memory.", ()),
     "penstock_state_failures": ("Attempts to write the state that failed.", ()),
     "penstock_shadow_sent": ("Copies of requests sent to a shadow.", ("alias", "backend")),
     "penstock_shadow_skipped": ("Requests chosen for a shadow of which no pair came.", ("alias", "reason")),
@@ -95,6 +96,11 @@ GAUGES: dict[str, tuple[str, Labels]] = {
     "penstock_engine_requests_waiting": ("The engine's own queue depth.", ("backend",)),
     "penstock_engine_kv_cache_usage_ratio": ("The engine's own KV cache use, 0 to 1.", ("backend",)),
     "penstock_shadow_active": ("Copies of requests that shadows work on.", ("alias",)),
+    "penstock_receipts_failing": ("1 while receipts cannot be written or brought to the disk, in any worker.", ()),
+    "penstock_receipts_unwritten": ("Lines of receipts that wait in memory.", ()),
+    "penstock_receipts_writer_up": ("1 while the process that writes the log of receipts runs.", ()),
+    "penstock_receipts_spool_bytes": ("What waits on the disk to be logged.", ()),
+    "penstock_receipts_logged": ("Entries of the log of receipts.", ()),
     "penstock_workers": ("Worker processes behind these figures.", ()),
     "tensafe_vllm_kv_cache_utilization": ("Highest KV cache use of all engines, 0 to 1.", ()),
 }
@@ -278,6 +284,7 @@ _ADDITIVE = frozenset(
         "penstock_queue_depth",
         "penstock_queue_tenant_depth",
         "penstock_shadow_active",
+        "penstock_receipts_unwritten",
         "penstock_state_unwritten",
         "penstock_workers",
     }

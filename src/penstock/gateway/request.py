@@ -34,6 +34,7 @@ from penstock.types import Caller, Face, Operation, Wire
 if TYPE_CHECKING:
     from penstock.gateway.line import Line
     from penstock.gateway.prefix import Trip
+    from penstock.gateway.receipt_note import Note
     from penstock.gateway.quota import Held
     from penstock.gateway.shadow_copy import Copy
     from penstock.gateway.ways import Way
@@ -51,7 +52,7 @@ class Request:
     __slots__ = (
         "_ahead", "_since", "_slot", "alias_name", "attempt", "attempts", "between_tokens", "call", "caller",
         "client", "copy", "deadline", "dropped", "failures", "fallback", "first_token", "headers", "id", "known", "line", "paused",
-        "phase", "queued", "quota", "route", "starting", "timing", "total", "trace", "trip",
+        "phase", "queued", "quota", "receipt", "route", "starting", "timing", "total", "trace", "trip", "verdicts",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +83,8 @@ class Request:
         self.failures: tuple[failover.Failure, ...] = ()
         self.queued = self._since = 0.0
         self.starting: Starting | None = None
+        self.verdicts: tuple[tuple[str, str], ...] = ()
+        self.receipt: Note | None = None
         self.quota: Held | None = None
 
     # ── from the lane ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -91,6 +94,10 @@ class Request:
         self.client = client
         self.line.active.add(self)
         now = time.monotonic()
+        receipts = self.line.receipts
+        if receipts is not None and (unrecorded := receipts.begin(self)) is not None:
+            self._refuse(unrecorded)
+            return
         try:
             previous = self._read(body, now)
         except Refusal as error:

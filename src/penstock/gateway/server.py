@@ -110,6 +110,12 @@ class Gateway:
             told = partial(line.metrics.count, "penstock_fleet_file")
             roll = self._roll = Roll(fleet, config.fleet, told, line.admission.wake)
             life.push_async_callback(roll.stop)
+            if config.receipts is not None:
+                from penstock.gateway.receipts import Receipts  # noqa: PLC0415 - a library of cryptography that most gateways never need
+
+                line.receipts = Receipts(config.receipts, config, leads=self._role.worker == 0)
+                life.push_async_callback(line.receipts.close)
+                line.receipts.start()
             await roll.start()
             await fleet.start()
             peers = Peers(config.admin, self._role.worker, config.workers)

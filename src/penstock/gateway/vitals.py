@@ -62,7 +62,8 @@ class Vitals:
         metrics, records = self._line.metrics, self._line.records
         metrics.total("penstock_log_lines_lost", records.out.lost)
         metrics.total("penstock_state_failures", self._places.failures + self._line.quotas.failures)
-        return {
+        receipts = self._line.receipts.gauges(metrics) if self._line.receipts is not None else {}
+        return receipts | {
             "penstock_config_last_reload_successful": [((), float(self._reloads.well))],
             "penstock_config_last_reload_success_timestamp_seconds": [((), self._reloads.taken)],
             "penstock_state_unwritten": [((), float(records.unwritten + len(self._board.owed)))],

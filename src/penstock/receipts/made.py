@@ -27,9 +27,9 @@ class Made(msgspec.Struct, frozen=True, gc=False):
     bodies: tuple[str, str] | None
 
 
-def made(lines: Sequence[Closed | Opened]) -> list[Made]:
-    """In the same order; a request that was only opened is lost."""
-    salts = os.urandom(SALT * len(lines))
+def made(lines: Sequence[Closed | Opened], salts: bytes = b"") -> list[Made]:
+    """In the same order; a request that was only opened is lost. Salts are new ones but for vectors."""
+    salts = salts or os.urandom(SALT * len(lines))
     return [_one(line, salts[at * SALT : (at + 1) * SALT]) for at, line in enumerate(lines)]
 
 
