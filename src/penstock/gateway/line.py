@@ -135,6 +135,8 @@ class Line:
         self.retries.adopt(config.limits.retries, config.limits.retries_reserve)
         self.admission.reshape(slots, config.limits.queue)
         self.shadows.adopt(config)
+        if self.receipts is not None:
+            self.receipts.adopt(config)
         self.quotas.adopt(budgets_of(config))
 
     def renew(self) -> None:
