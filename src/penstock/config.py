@@ -13,8 +13,8 @@ from msgspec import Meta
 
 from penstock.config_auth import Auth, CallerEntry, CallerLimits
 from penstock.config_noun import AtLeastOne, Bytes, Count, ListenAddress, Noun, Seconds, Share, Url
-from penstock.config_tenants import Tenants
 from penstock.config_receipts import Receipts
+from penstock.config_tenants import Tenants
 from penstock.types import Kind
 
 Fallback = Literal["any", "same-model", "never"]

@@ -10,6 +10,8 @@
     │   ├── Filtered          400   a guardrail refuses the request
     │   ├── Withheld          422   a guardrail refuses the answer
     │   ├── UnknownAlias      404   no such model here
+    │   ├── UnknownReceipt    404   no such receipt of this tenant
+    │   ├── Unrecorded        503   receipts cannot be written and must be
     │   ├── UnknownRoute      404   no such path here
     │   ├── WrongMethod       405
     │   ├── TooLarge          413   body over the limit
@@ -137,6 +139,20 @@ class UnknownAlias(Refusal):
 
     status = 404
     code = "model_not_found"
+
+
+class UnknownReceipt(Refusal):
+    """No receipt of this id for this tenant, or none yet."""
+
+    status = 404
+    code = "receipt_not_found"
+
+
+class Unrecorded(Refusal):
+    """Receipts cannot be written, and nothing may be answered without one."""
+
+    status = 503
+    code = "receipts_unavailable"
 
 
 class UnknownRoute(Refusal):

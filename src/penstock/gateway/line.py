@@ -45,8 +45,8 @@ from penstock.state.switch import Switch
 from penstock.types import Caller, Operation
 
 if TYPE_CHECKING:
-    from penstock.gateway.receipts import Receipts
     from penstock.gateway.peer_certificate import PeerCertificate
+    from penstock.gateway.receipts import Receipts
     from penstock.gateway.tokens import Tokens
     from penstock.state.store import Store
 

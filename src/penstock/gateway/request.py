@@ -34,8 +34,8 @@ from penstock.types import Caller, Face, Operation, Wire
 if TYPE_CHECKING:
     from penstock.gateway.line import Line
     from penstock.gateway.prefix import Trip
-    from penstock.gateway.receipt_note import Note
     from penstock.gateway.quota import Held
+    from penstock.gateway.receipt_note import Note
     from penstock.gateway.shadow_copy import Copy
     from penstock.gateway.ways import Way
 
