@@ -76,7 +76,11 @@ def imported(path: Path) -> Iterator[str]:
             yield node.module.split(".")[0]
 
 
-EXTRAS = {"bench": "src/penstock/bench/", "langchain": "src/penstock/client/langchain/"}
+EXTRAS = {
+    "bench": "src/penstock/bench/",
+    "langchain": "src/penstock/client/langchain/",
+    "otel": "src/penstock/gateway/otel/",
+}
 """Where what an extra brings may be imported."""
 
 CALLERS_OWN = {"src/penstock/client/model.py": {"pydantic-core"}}

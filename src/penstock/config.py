@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from penstock.config_auth import Auth, CallerEntry, CallerLimits
 from penstock.config_noun import AtLeastOne, Bytes, Count, ListenAddress, Noun, Seconds, Share, Url
+from penstock.config_otel import Otel
 from penstock.config_receipts import Receipts
 from penstock.config_tenants import Tenants
 from penstock.types import Kind
@@ -251,6 +252,7 @@ class Config(Noun, frozen=True, kw_only=True):
     ] = "hot"
     tenants: Tenants = Tenants()
     log: Log = Log()
+    otel: Otel | None = None
     receipts: Receipts | None = None
     ollama: OllamaFace = OllamaFace()
 

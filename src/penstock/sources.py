@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock import environment
+from penstock import environment, environment_otel
 from penstock.address import Address, parse_address
 from penstock.config import GUIDE, LISTEN, Config, Loaded
 from penstock.consistency import mistakes_of, notes_of, unsendable_keys
@@ -53,6 +53,7 @@ def load(path: Path | None, environ: Mapping[str, str], ask: Ask | None = None) 
     _engines(draft, environ, ask, file)
     _origins(draft, environ)
     _embedded(draft)
+    _otel(draft, environ)
     return _finished(draft, environ, what=str(file) if file else "The environment")
 
 
@@ -118,6 +119,20 @@ def _embedded(draft: _Draft) -> None:
             for key in defaults.keys() - entry.keys():
                 draft.origin[("backends", name, key)] = "default"
             backends[name] = {**defaults, **entry}
+
+
+def _otel(draft: _Draft, environ: Mapping[str, str]) -> None:
+    """OpenTelemetry's own names, where the file does not say where to export to."""
+    if "otel" in draft.data:
+        if environ.get(environment_otel.ENDPOINT):
+            where = draft.origin.get(("otel",), "the file")
+            draft.notes.append(f"{environment_otel.ENDPOINT} in the environment: not used, {where} gives otel")
+        return
+    found = environment_otel.exported(environ)
+    if found is not None:
+        values, names = found
+        draft.give("otel", values, f"{ENVIRONMENT}{environment_otel.ENDPOINT}")
+        draft.origin.update({("otel", key): f"{ENVIRONMENT}{name}" for key, name in names.items()})
 
 
 def _finished(draft: _Draft, environ: Mapping[str, str], *, what: str) -> Loaded:

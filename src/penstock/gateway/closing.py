@@ -47,6 +47,8 @@ def keep(request: Request, status: int, outcome: str, error: str) -> None:
         request.line.quotas.settle(request, status)
     if request.receipt is not None:
         request.receipt.closed(request, status, outcome, error)
+    if request.line.traces is not None and request.trace:
+        request.line.traces.ended(request, status, outcome, error)
     records = request.line.records
     if records.lines:
         records.add(_record(request, status, seconds, outcome, error, reader))

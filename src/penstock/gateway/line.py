@@ -38,6 +38,7 @@ from penstock.gateway.salts import Salts
 from penstock.gateway.shadow import Shadows, without_state
 from penstock.gateway.split import Plan, Sides, planned
 from penstock.gateway.switched import overridden
+from penstock.gateway.traces import Traces
 from penstock.gateway.ways import Ways, supports
 from penstock.protocols.dialect import Call
 from penstock.protocols.table import Route
@@ -110,6 +111,8 @@ class Line:
         self.switches: Mapping[str, Switch] = {}
         self.sides: Mapping[str, Sides] = {}
         self.room = Room(partial(self.metrics.count, "penstock_exhausted"))
+        self.traces: Traces | None = None
+        """Where requests that are traced are kept; None where nothing is exported."""
         self.served = self.find_served
         """Stands for `find_served` unless there is too much to do."""
         self.stored = NONE_STORED

@@ -40,7 +40,20 @@ TELL_FOR = 30.0
 """Seconds for which a worker that was not there is told again; one that starts later has read the same file."""
 AGAIN = 0.5
 
-_FIXED = ("listen", "listen_metrics", "state", "admin", "fleet", "tls", "workers", "http", "auth", "log", "receipts")
+_FIXED = (
+    "listen",
+    "listen_metrics",
+    "state",
+    "admin",
+    "fleet",
+    "tls",
+    "workers",
+    "http",
+    "auth",
+    "log",
+    "otel",
+    "receipts",
+)
 
 
 class Reloads:

@@ -65,6 +65,8 @@ class Request:
         self.caller = caller
         self.timing = Timing(time.monotonic_ns())
         self.trace = continued(headers[b"traceparent"]) if b"traceparent" in headers else b""
+        if line.traces is not None and not self.trace:
+            self.trace = line.traces.begin()
         self.phase = _HEAD
         self.deadline = self.total = NEVER
         self.client: Client | None = None

@@ -32,6 +32,7 @@ from penstock.gateway.admin import Admin
 from penstock.gateway.admin_keys import Keys
 from penstock.gateway.admin_replicas import Replicas
 from penstock.gateway.certificates import Certificates
+from penstock.gateway.exporting import exporting
 from penstock.gateway.fleet import Fleet
 from penstock.gateway.guard import Guard
 from penstock.gateway.lane import HotLane
@@ -130,6 +131,7 @@ class Gateway:
             self._reloads.certificates = self._certificates
             life.push_async_callback(self._reloads.close)
             self._vitals = Vitals(line, places, self._board, self._reloads)
+            await exporting(config.otel, line, self._role.worker, life)
             await self._serve(line, peers, sockets, ops)
 
     async def _serve(self, line: Line, peers: Peers, sockets: list[socket.socket], ops: list[socket.socket]) -> None:

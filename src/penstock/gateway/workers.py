@@ -17,7 +17,7 @@ from types import FrameType
 import structlog
 
 from penstock.config import Config
-from penstock.gateway import listen, logs, tls
+from penstock.gateway import exporting, listen, logs, tls
 from penstock.gateway.peers import socket_path
 from penstock.gateway.reload import Source
 from penstock.gateway.server import REPLACED, Role, serve
@@ -35,6 +35,7 @@ UNUSABLE = 2
 def run(config: Config, *, source: Source, worker: int = -1, takeover: bool = False, announce: bool = False) -> int:
     """Serve with as many workers as the configuration says; blocks, returns the exit status."""
     tls.check(config)
+    exporting.check(config.otel)
     if config.workers == 1 or worker >= 0:
         role = Role(worker=max(worker, 0), takeover=takeover, announce=announce and worker <= 0)
         status = serve(config, source=source, role=role)
