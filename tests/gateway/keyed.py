@@ -10,6 +10,7 @@ from tests.fakes.gateway import Gateway
 
 from penstock.gateway.auth import NONE_STORED, Stored
 from penstock.gateway.peers import ask
+from penstock.gateway.tokens import Tokens
 
 
 class Orders:
@@ -42,6 +43,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self.stored: Stored = NONE_STORED
+        self.tokens: Tokens | None = None
         self.renewed = 0
 
     def renew(self) -> None:
