@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from penstock.config_auth import Auth, CallerEntry, CallerLimits
+from penstock.config_guardrails import Guardrails
 from penstock.config_noun import AtLeastOne, Bytes, Count, ListenAddress, Noun, Seconds, Share, Url
 from penstock.config_otel import Otel
 from penstock.config_receipts import Receipts
@@ -123,6 +124,7 @@ class Alias(Noun, frozen=True, kw_only=True):
         Meta(description="With `receipts`: whether the end of an answer waits until its receipt is on the disk."),
     ] = "written"
     shadow: Shadow | None = None
+    guardrails: Guardrails | None = None
 
 
 class Limits(Noun, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from penstock.config_noun import Noun
+from penstock.config_noun import AtLeastOne, Noun
 
 Detector = Literal["private_key", "api_key", "email", "phone", "iban", "card", "us_ssn"]
 Side = Literal["input", "output"]
@@ -78,17 +78,17 @@ class AnswerSchema(Noun, frozen=True, kw_only=True):
 class Guardrails(Noun, frozen=True, kw_only=True):
     """Rules for what goes into a model and what comes out of it."""
 
-    system: Annotated[Bound | None, Meta(description="Put first in every chat, before what the client sends.")] = None
-    template: Annotated[
-        Bound | None, Meta(description="Text around the last user message; it stands where `{{prompt}}` does.")
-    ] = None
+    system: Bound | None = None
+    """Put first in every chat, before what the client sends."""
+    template: Bound | None = None
+    """Text around what the user said last, which stands where `{{prompt}}` does."""
     redact: Redact | None = None
     topics: Topics | None = None
     links: Links | None = None
     answer_schema: AnswerSchema | None = None
     max_context: Annotated[
-        int | None,
-        Meta(ge=1, description="Tokens that prompt and answer may have together, the prompt's estimated."),
+        AtLeastOne | None,
+        Meta(description="Tokens that prompt and answer may have together, the prompt's estimated."),
     ] = None
     tools: Annotated[
         tuple[str, ...] | None,

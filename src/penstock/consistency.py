@@ -11,12 +11,15 @@ from urllib.parse import urlsplit
 
 from penstock.address import Address, parse_address, url_address
 from penstock.config import Alias, Config, Shadow, Target
+from penstock.config_guardrails import Guardrails
 from penstock.scopes import aliases_named, problem
+from penstock.patterns import Pattern
 from penstock.shape import Mistake, Path, nearest
 from penstock.types import Kind
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MODEL_NAME = re.compile(r"[!-~]{1,256}")
+_HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _KEY = re.compile(r"[!-~]*")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.*-]*://[!-.0-~]*")
 
@@ -237,6 +240,35 @@ def origins_are_origins(config: Config) -> Iterator[Mistake]:
             yield Mistake(("cors", index), f"expects an origin such as https://chat.example or *, not {origin!r}")
 
 
+def guardrails_can_be_kept(config: Config) -> Iterator[Mistake]:
+    """Patterns that can be read, hosts that are hosts, and nothing beside them that would let an answer go by."""
+    for name, alias in config.aliases.items():
+        given, where = alias.guardrails, ("aliases", name, "guardrails")
+        if given is None:
+            continue
+        yield from _pattern_mistakes(given, where)
+        if given.redact is not None and not (given.redact.find or given.redact.patterns):
+            yield Mistake((*where, "redact"), "looks for nothing; give it `find` or `patterns`")
+        for index, host in enumerate(given.links.hosts if given.links is not None else ()):
+            if not _HOST.fullmatch(host):
+                yield Mistake((*where, "links", "hosts", index), f"expects a host such as docs.example.com, not {host!r}")
+        if alias.shadow is not None and alias.shadow.keep == "text":
+            yield Mistake(
+                ("aliases", name, "shadow", "keep"), "'text' would keep answers that guardrails take out; keep `digest`"
+            )
+
+
+def _pattern_mistakes(given: Guardrails, where: Path) -> Iterator[Mistake]:
+    for key, rule in (("redact", given.redact), ("topics", given.topics)):
+        for one, text in rule.patterns.items() if rule is not None else ():
+            if not _NAME.fullmatch(one):
+                yield Mistake((*where, key, "patterns", one), "a name has letters, digits, dots, dashes, underscores")
+            try:
+                Pattern(text)
+            except ValueError as error:
+                yield Mistake((*where, key, "patterns", one), f"this pattern cannot be used: {error}")
+
+
 RULES: tuple[Callable[[Config], Iterator[Mistake]], ...] = (
     names_can_travel,
     backends_are_whole,
@@ -248,4 +280,5 @@ RULES: tuple[Callable[[Config], Iterator[Mistake]], ...] = (
     callers_are_distinct,
     tokens_can_be_checked,
     origins_are_origins,
+    guardrails_can_be_kept,
 )

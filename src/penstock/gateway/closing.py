@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from penstock.gateway import users
 from penstock.gateway.canary import Sample
 from penstock.gateway.record import Record
 from penstock.gateway.split import ending
@@ -90,8 +91,10 @@ def _record(request: Request, status: int, seconds: float, outcome: str, error: 
             record.first_token = (request.timing.first - request.timing.arrived) / 1e9
     if outcome != "answered":
         record.outcome, record.error = outcome, error
-    if request.queued or request.fallback or request.trace or request.attempts > 1:
+    if request.queued or request.fallback or request.trace or request.attempts > 1 or request.verdicts:
         _add_rare(record, request, reader)
+    if request.caller.forwards_users:
+        record.end_user = users.end_user(request.headers)
     return record
 
 
@@ -104,3 +107,5 @@ def _add_rare(record: Record, request: Request, reader: Reader | None) -> None:
         record.fallback = request.fallback
     if request.trace:
         record.trace = request.trace.decode()
+    if request.verdicts:
+        record.verdicts = "; ".join(f"{step}: {verdict}" for step, verdict in request.verdicts)

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from penstock.address import Address
 from penstock.config import Alias, Config
 from penstock.errors import Encoded, Forbidden, Unsupported
+from penstock.gateway import users
 from penstock.gateway.admit import Admission
 from penstock.gateway.aliases import Names
 from penstock.gateway.answers import Answers
@@ -27,6 +28,7 @@ from penstock.gateway.auth import NONE_STORED, Keyring
 from penstock.gateway.backend import State
 from penstock.gateway.breaker import State as BreakerState
 from penstock.gateway.fleet import Fleet
+from penstock.gateway.guarded import prepared
 from penstock.gateway.keeper import Keeper
 from penstock.gateway.metrics import Gauges, Metrics, Snapshot
 from penstock.gateway.quotas import Quotas, budgets_of
@@ -56,6 +58,7 @@ WANTED = {
     for name in (
         b"authorization", b"x-api-key", b"content-type", b"content-length", b"content-encoding", b"expect", b"origin", b"host", b"x-request-id",
         b"x-session-id", b"x-openwebui-chat-id", b"x-penstock-service", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta",
+        *users.HEADERS,
     )
 }  # fmt: skip
 """The headers any step looks at; all others end here."""
@@ -126,6 +129,7 @@ class Line:
 
     def adopt(self, config: Config) -> None:
         """Take a configuration; requests under way keep what they began with."""
+        self.guards = prepared(config)
         self.config = config
         self.limits = config.limits
         self.salts = self.shadows.salts = self.salting if config.tenants.cache_salts else None

@@ -53,6 +53,7 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "penstock_quota_refused": ("Requests refused by a limit of a key or a tenant.", ("limit",)),
     "penstock_quota_leases": ("Blocks of budgets asked of the state.", ("result",)),
     "penstock_streams_broken": ("Begun streams that ended in an explicit error.", ("alias", "backend", "reason")),
+    "penstock_guardrails": ("What guardrails did to requests and answers.", ("alias", "step", "verdict")),
     "penstock_midstream": ("Begun streams whose engine failed, where the alias goes on.", ("alias", "how", "outcome")),
     "penstock_canary_requests": ("Requests of an alias with a canary, by side and end.", ("alias", "side", "outcome")),
     "penstock_canary_events": ("What was done to the path of an alias.", ("alias", "event")),

@@ -55,6 +55,10 @@ class Record(msgspec.Struct, omit_defaults=True, gc=False):
     outcome: str = "answered"
     error: str = ""
     trace: str = ""
+    end_user: str = ""
+    """Whom the caller asks for, where it may say so."""
+    verdicts: str = ""
+    """What guardrails did: steps and what came of them, never a text."""
 
 
 class Places(Protocol):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.errors import EngineFault, EngineTimeout, Exhausted, Overloaded, PenstockError, Refusal
-from penstock.gateway import allowed, answer_head, choice, closing, failover, midstream, storing
+from penstock.gateway import allowed, answer_head, choice, closing, failover, guarded, midstream, storing
 from penstock.gateway.attempt import Attempt
 from penstock.gateway.client import Client
 from penstock.gateway.phase import Phase
@@ -184,6 +184,8 @@ class Request:
         self.alias_name = known.name
         if not self.caller.free:
             allowed.check(self.caller, known.name, call)
+        if known.rules is not None:
+            guarded.enter(self, known.rules)
         return call.previous
 
     def _go(self, now: float) -> None:

@@ -68,7 +68,7 @@ class Split:
     """Two plans for one alias on one route; the same face as `Ways`."""
 
     __slots__ = (
-        "_canary", "_new", "_old", "_outside", "alias", "between_tokens", "connect", "first_token", "name", "side", "simple",
+        "_canary", "_new", "_old", "_outside", "alias", "between_tokens", "connect", "first_token", "name", "rules", "side", "simple",
         "total", "whole",
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ class Split:
         self._old = old
         self._outside = outside
         """The old plan for those who take no part: their answers are compared with nothing."""
-        self.name, self.alias = old.name, old.alias
+        self.name, self.alias, self.rules = old.name, old.alias, old.rules
         self.connect, self.first_token, self.between_tokens = old.connect, old.first_token, old.between_tokens
         self.total, self.whole = old.total, old.whole
         self.side: Side | None = None

@@ -80,7 +80,7 @@ class Ways:
 
     __slots__ = (
         "_fleet", "_groups", "_until", "alias", "between_tokens", "connect", "first_token", "generation", "lost", "name",
-        "side", "simple", "total", "whole",
+        "rules", "side", "simple", "total", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +90,8 @@ class Ways:
         """Where the ends of its requests are noted while a canary runs."""
         self.name = name
         self.alias = alias
+        self.rules = line.guards.get(name)
+        """What its requests and answers are held to; None for most."""
         self.connect = alias.connect or line.limits.connect
         """Seconds for a new connection."""
         self.first_token = alias.first_token or line.limits.first_token

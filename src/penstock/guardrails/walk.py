@@ -34,6 +34,17 @@ def changed(value: Json, change: Callable[[str], str], skip: Collection[str] = (
     return value
 
 
+def without(value: Json, names: Collection[str], depth: int = 0) -> Json:
+    """The same without the members named, wherever they stand, and without lists of numbers."""
+    if depth > DEPTH:
+        raise ValueError("it is nested too deeply")
+    if isinstance(value, dict):
+        return {name: without(one, names, depth + 1) for name, one in value.items() if name not in names}
+    if isinstance(value, list):
+        return [] if tokens(value) else [without(one, names, depth + 1) for one in value]
+    return value
+
+
 def size(value: Json) -> int:
     """Bytes of all text in it."""
     if isinstance(value, str):
