@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from penstock.address import Address, parse_address, url_address
 from penstock.config import Alias, Config, Shadow, Target
 from penstock.config_guardrails import Guardrails
-from penstock.scopes import aliases_named, problem
 from penstock.patterns import Pattern
+from penstock.scopes import aliases_named, problem
 from penstock.shape import Mistake, Path, nearest
 from penstock.types import Kind
 
@@ -251,7 +251,9 @@ def guardrails_can_be_kept(config: Config) -> Iterator[Mistake]:
             yield Mistake((*where, "redact"), "looks for nothing; give it `find` or `patterns`")
         for index, host in enumerate(given.links.hosts if given.links is not None else ()):
             if not _HOST.fullmatch(host):
-                yield Mistake((*where, "links", "hosts", index), f"expects a host such as docs.example.com, not {host!r}")
+                yield Mistake(
+                    (*where, "links", "hosts", index), f"expects a host such as docs.example.com, not {host!r}"
+                )
         if alias.shadow is not None and alias.shadow.keep == "text":
             yield Mistake(
                 ("aliases", name, "shadow", "keep"), "'text' would keep answers that guardrails take out; keep `digest`"
