@@ -26,7 +26,9 @@ from penstock.cli.reload import reload
 from penstock.cli.replicas import replicas
 from penstock.cli.screen import complain
 from penstock.cli.serve import serve
+from penstock.cli.state import state
 from penstock.cli.up import up
+from penstock.cli.usage import usage
 from penstock.cli.version import version
 from penstock.errors import ConfigError, PenstockError
 
@@ -59,6 +61,8 @@ app.command("rollback", rich_help_panel=MOVE)(rollback)
 app.command("reload", rich_help_panel=MOVE)(reload)
 app.add_typer(replicas, name="replicas", rich_help_panel=MOVE)
 app.add_typer(keys, name="keys", rich_help_panel=PERMIT)
+app.command("usage", rich_help_panel=LOOK)(usage)
+app.add_typer(state, name="state", rich_help_panel=LOOK)
 app.command("explain-config", rich_help_panel=LOOK)(explain_config)
 app.command("doctor", rich_help_panel=LOOK)(doctor)
 app.add_typer(audit, name="audit", rich_help_panel=LOOK)

@@ -86,8 +86,9 @@ def _asked(call: Call) -> tuple[int, int]:
         return ANSWER, 1
     try:
         head = _head.decode(body)
-        options = _options.decode(head.options) if bytes(head.options[:1]) == b"{" else _Options()
-    except (msgspec.DecodeError, RecursionError):
+        nested = bytes(head.options)
+        options = _options.decode(nested) if nested[:1] == b"{" else _Options()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Decoded before for the same request, so only an oddity of a field that nobody counts by: its engine will say.
         return ANSWER, 1
     named = [
@@ -110,6 +111,6 @@ def _prompts(raw: msgspec.Raw) -> int:
         return 1
     try:
         prompts = _list.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 1
     return len(prompts) if prompts and bytes(prompts[0])[:1] in {b'"', b"["} else 1

@@ -134,7 +134,7 @@ class Quotas:
 
     def book(self, caller: Caller) -> Book:
         """The limits of a caller, as they are now."""
-        name = caller.key_id or f"={caller.name}"
+        name = caller.key_id or caller.name
         known = self._known.get(name)
         if known is not None and known.limits == caller.limits and time.time() < known.book.ends:
             return known.book

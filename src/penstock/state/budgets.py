@@ -42,6 +42,8 @@ class Budgets:
             f"UPDATE budgets SET taken = {drained} + :n, at = {now}"  # noqa: S608
             f" WHERE {_ROW} AND {drained} + :n <= :limit RETURNING taken"
         )
+        # A clock that was set back would drain nothing until it is where it was.
+        self._back = text(f"UPDATE budgets SET at = {now} WHERE {_ROW} AND at > {now} + 1")  # noqa: S608
         self._look = text(f"SELECT {drained} FROM budgets WHERE {_ROW}")  # noqa: S608
         self._new = text(
             "INSERT INTO budgets (holder, kind, period, taken, at)"  # noqa: S608
@@ -72,6 +74,8 @@ class Budgets:
                     return Grant(amount, want.limit - float(taken))
             taken = connection.execute(self._look, {**msgspec.structs.asdict(want.row), "rate": want.rate}).scalar()
             if taken is not None:
+                if want.rate:
+                    connection.execute(self._back, msgspec.structs.asdict(want.row))
                 return Grant(0, want.limit - float(taken))
             connection.execute(self._new, msgspec.structs.asdict(want.row))
         return Grant(0, 0.0)

@@ -30,9 +30,9 @@ KEPT = 30 * 24 * 3600.0
 
 
 class Store:
-    """One open database."""
+    """One open database; `migrate=False` leaves its schema as it is."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, migrate: bool = True) -> None:
         parsed = make_url(url)
         self.dialect = parsed.get_backend_name()
         """`sqlite` or `postgresql`."""
@@ -45,7 +45,10 @@ class Store:
         if self.dialect == "sqlite":
             event.listen(self._engine, "connect", _pragmas)
         try:
-            self._open()
+            if migrate:
+                self._open()
+            else:
+                self.version()
             self._inode = self._file.stat().st_ino if self._file is not None else 0
         except (SQLAlchemyError, OSError) as error:
             msg = f"Opening the state at {parsed.render_as_string(hide_password=True)}: {error.__cause__ or error}"
@@ -139,8 +142,18 @@ class Store:
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            msg = f"{doing}: {error.__cause__ or error}"
-            raise ConfigError(msg, hint="Is the disk full, or the database of `state` locked or gone?") from error
+            raise _told(doing, error) from error
+
+    @contextmanager
+    def snapshot(self, doing: str) -> Iterator[Connection]:
+        """One transaction that sees the whole database as it is now, whatever is written meanwhile."""
+        level = "REPEATABLE READ" if self.dialect == "postgresql" else "SERIALIZABLE"
+        try:
+            self._look(doing)
+            with self._engine.connect().execution_options(isolation_level=level) as connection, connection.begin():
+                yield connection
+        except SQLAlchemyError as error:
+            raise _told(doing, error) from error
 
     def _look(self, doing: str) -> None:
         """SQLite goes on writing to a file that was moved away, and makes an empty one where none is: neither is ours."""
@@ -156,6 +169,11 @@ class Store:
             # Another file in its place, as after a restore: whatever is open still points to the old one.
             self._engine.dispose()
             self._inode = inode
+
+
+def _told(doing: str, error: SQLAlchemyError) -> ConfigError:
+    msg = f"{doing}: {error.__cause__ or error}"
+    return ConfigError(msg, hint="Is the disk full, or the database of `state` locked or gone?")
 
 
 def _engine(url: URL) -> Engine:
