@@ -42,7 +42,13 @@ async def test_the_auditors_page(gateway: StartGateway, scripted_engine: Engine,
     for who, text in blocks:
         place, env = (operator, settings) if who == "operator" else (auditor, {"PATH": settings["PATH"]})
         done = subprocess.run(  # noqa: ASYNC221 - the gateway is another process
-            ["/bin/bash", "-e", "-c", text], cwd=place, env=env, capture_output=True, text=True, timeout=LIMIT, check=False
+            ["/bin/bash", "-e", "-c", text],
+            cwd=place,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
         )
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
         said += done.stdout

@@ -55,12 +55,21 @@ class Folder:
         except FileNotFoundError:
             if width == WIDTH:
                 raise self._missing(name, level, index) from None
-        # a partial tile may be deleted once the full one is there
-        whole = tiles.path(level, index)
+        # It may be gone once a wider one is published: the full one, or that of a later checkpoint.
+        for wider in (WIDTH, *self._wider(level, index, width)):
+            whole = tiles.path(level, index, wider)
+            try:
+                return whole, read(self.place / whole)[: width * each]
+            except FileNotFoundError:
+                continue
+        raise self._missing(name, level, index)
+
+    def _wider(self, level: int | str, index: int, width: int) -> list[int]:
         try:
-            return whole, read(self.place / whole)[: width * each]
-        except FileNotFoundError:
-            raise self._missing(name, level, index) from None
+            names = {one.name for one in (self.place / f"{tiles.path(level, index)}.p").iterdir()}
+        except OSError:
+            return []
+        return [one for one in range(width + 1, WIDTH) if str(one) in names][:1]
 
     def _missing(self, name: str, level: int | str, index: int) -> BadLog:
         first = index << HEIGHT * ((level if isinstance(level, int) else 0) + 1)

@@ -19,6 +19,8 @@ from penstock.receipts.folder import CHECKPOINT, Folder
 from penstock.receipts.note import Verifier
 from penstock.receipts.tiles import HEIGHT, WIDTH
 
+KINDS = ("checkpoint", "truncated", "forked", "entry", "tile", "root", "receipt")
+"""What a finding can be, what says most first."""
 MOST = 100
 """Findings after which no more are looked for."""
 _line = msgspec.json.Decoder(Line).decode
@@ -28,7 +30,7 @@ class Finding(msgspec.Struct, frozen=True):
     """Something that is not as it was signed."""
 
     kind: str
-    """checkpoint, entry, tile, root, receipt, truncated or forked."""
+    """One of `KINDS`."""
     message: str
     at: int | None = None
     """The first entry concerned, where that is known."""
@@ -49,7 +51,7 @@ class Report(msgspec.Struct):
     @property
     def first(self) -> Finding | None:
         """The one with the first bad entry; one that names none where no other does."""
-        return min(self.findings, key=lambda one: (one.at is None, one.at or 0), default=None)
+        return min(self.findings, key=lambda one: (one.at is None, one.at or 0, KINDS.index(one.kind)), default=None)
 
     def add(self, kind: str, message: str, at: int | None = None) -> None:
         self.findings.append(Finding(kind, message, at))
@@ -101,8 +103,9 @@ def _leaves(tree: Folder, report: Report, receipts: _Receipts) -> list[bytes]:
         try:
             entries, hashes = tree.entries(index), tree.hashes(0, index)
         except BadLog as error:
-            report.add("entry", error.message, error.at)
+            report.add("entry", error.message, begin if error.at is None else error.at)
             roots.append(b"")
+            receipts.skip(begin + WIDTH)
             continue
         found = [sha256(b"\x00" + one).digest() for one in entries]
         if found != hashes:
@@ -123,7 +126,8 @@ def _above(tree: Folder, report: Report, roots: list[bytes]) -> None:
             try:
                 hashes = tree.hashes(level, index)
             except BadLog as error:
-                report.add("tile", error.message, error.at)
+                first = index << HEIGHT * (level + 1)
+                report.add("tile", error.message, first if error.at is None else error.at)
                 return
             for at, one in enumerate(hashes):
                 child = index * WIDTH + at
@@ -199,6 +203,12 @@ class _Receipts:
         """Those whose place is in this bundle."""
         while (line := self._next) is not None and line.place < begin + len(entries):
             self._check(line, entries[line.place - begin] if line.place >= begin else b"")
+            self._next = next(self._lines, None)
+
+    def skip(self, end: int) -> None:
+        """Those of a bundle that is unreadable."""
+        while (line := self._next) is not None and line.place < end:
+            self._last = max(self._last, line.place)
             self._next = next(self._lines, None)
 
     def _check(self, line: Line, entry: bytes) -> None:
