@@ -105,11 +105,16 @@ def read(place: Path) -> bytes:
         raise
     except OSError as error:
         raise BadLog(f"Reading {place}: {error.strerror}.") from None
-    with open(number, "rb", buffering=0) as file:  # noqa: PTH123 - an open descriptor
-        try:
-            data = file.read(LONGEST + 1) or b""
-        except OSError as error:
-            raise BadLog(f"Reading {place}: {error.strerror}.") from None
+    parts, size = [], 0
+    try:
+        while size <= LONGEST and (part := os.read(number, LONGEST + 1 - size)):
+            parts.append(part)
+            size += len(part)
+    except OSError as error:
+        raise BadLog(f"Reading {place}: {error.strerror}.") from None
+    finally:
+        os.close(number)
+    data = b"".join(parts)
     if len(data) > LONGEST:
         raise BadLog(f"Reading {place}: it is longer than {LONGEST} bytes.")
     return data
