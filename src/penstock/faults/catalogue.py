@@ -51,7 +51,7 @@ ROWS = (
     Row(21, "slow-loris, slow readers, half-open clients"),
     Row(22, "huge and hostile bodies"),
     Row(23, "hostile headers"),
-    Row(24, "key flood, revoked and expired keys", _STORE, 0.0),
+    Row(24, "key flood, revoked and expired keys, tokens of a wrong clock"),
     Row(25, "storms: retries after a reset, one tenant starving others, one huge request blocking small ones",
         f"the quota race {_STORE}", 0.5),
     Row(26, "SIGTERM during streams, SIGKILL, rolling restart"),
