@@ -90,7 +90,14 @@ class Attempt(Listener):
         request.phase = _ASKED
         request.timing.sent = time.monotonic_ns()
         request.deadline = min(request.total, now + request.first_token) if call.stream else request.whole_by(now)
-        data = answer.request(origin, way.backend.key_header, outgoing, request.id, request.headers, request.trace)
+        data = answer.request(
+            origin,
+            way.backend.key_header,
+            outgoing,
+            request.id,
+            request.headers,
+            request.trace or request.line.untraced,
+        )
         exchange = self.exchange = origin.ask(data, self)
         if request.paused:
             exchange.pause()

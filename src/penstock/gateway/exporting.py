@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from penstock.config_otel import Otel
 from penstock.errors import ConfigError
+from penstock.gateway.traces import traceparent
 
 if TYPE_CHECKING:
     from penstock.gateway.line import Line
@@ -35,5 +36,6 @@ async def exporting(settings: Otel | None, line: Line, worker: int, life: AsyncE
     exporter.start()
     life.push_async_callback(exporter.stop)
     line.traces = exporter.traces
+    line.untraced = traceparent(sampled=False)
     before = line.more
     line.more = lambda: {**before(), **exporter.gauges()}

@@ -116,6 +116,8 @@ class Line:
         self.room = Room(partial(self.metrics.count, "penstock_exhausted"))
         self.traces: Traces | None = None
         """Where requests that are traced are kept; None where nothing is exported."""
+        self.untraced = b""
+        """What engines are told, in place of a trace, of requests that are not."""
         self.served = self.find_served
         """Stands for `find_served` unless there is too much to do."""
         self.stored = NONE_STORED

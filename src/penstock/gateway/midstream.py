@@ -239,7 +239,9 @@ class Resumed(Attempt):
             outgoing = salts.salted(outgoing, request.caller)
         # An engine may still be busy ending the first one, and takes an id for one request only.
         name = b"%b-%d" % (request.id[:120], request.attempts)
-        data = answer.request(origin, backend.key_header, outgoing, name, request.headers, request.trace)
+        data = answer.request(
+            origin, backend.key_header, outgoing, name, request.headers, request.trace or request.line.untraced
+        )
         self._since = now
         request.deadline = min(request.total, now + request.first_token)
         self.exchange = origin.ask(data, self)

@@ -1,7 +1,8 @@
 """Which requests are traced, and what is kept of one when it is over; reached only where `otel` is configured.
 
-A client that sends a `traceparent` has decided; of all others a share is chosen, by their new trace ids. What is chosen is put
-into a bounded queue when it closes, and a thread (otel/telemetry.py) makes spans of it. Nothing here formats or sends anything.
+A client that sends a `traceparent` has decided; of all others a share is chosen. What is chosen is put into a bounded queue when
+it closes, and a thread (otel/telemetry.py) makes spans of it. Of what is not, engines are told so by a `traceparent` that many
+requests share (`Line.untraced`), or they would begin traces of their own. Nothing here formats spans or sends anything.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 _SAMPLED = frozenset(b"13579bdfBDF")
 """Last digits of a `traceparent` whose flag says that the trace is recorded."""
-_RANDOM = 2**56
-"""The part of a trace id that is random by the standard: the last seven bytes."""
+
+
+def traceparent(*, sampled: bool) -> bytes:
+    """A new trace, in which one span has begun."""
+    return b"00-%032x-%016x-0%d" % (random.getrandbits(128), random.getrandbits(64), sampled)
 
 
 class Ended(msgspec.Struct, frozen=True, gc=False):
@@ -60,18 +63,18 @@ class Traces:
     """The choice, and the queue of what was chosen."""
 
     def __init__(self, share: float, room: int) -> None:
-        self._below = int(share * _RANDOM)
+        self._share = share
+        self._random = random.random
         self.queue: deque[Ended] = deque()
         self._room = room
         self.dropped = 0
         """Requests for which the queue had no room."""
-        self._bits: Callable[[int], int] = random.getrandbits
 
     def begin(self) -> bytes:
-        """The `traceparent` of a request that came without one. Also told where it is not chosen: engines then do not choose anew."""
-        bits = self._bits(192)
-        chosen = bits >> 64 & 0xFFFFFFFFFFFFFF < self._below
-        return b"00-%032x-%016x-0%d" % (bits >> 64, bits & 0xFFFFFFFFFFFFFFFF, chosen)
+        """The `traceparent` of a request that came without one; empty where it is not chosen."""
+        if self._random() >= self._share:
+            return b""
+        return traceparent(sampled=True)
 
     def ended(self, request: Request, status: int, outcome: str, error: str) -> None:
         """A request is over; called for every one of them."""
