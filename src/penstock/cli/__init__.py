@@ -21,6 +21,7 @@ from penstock.cli.doctor import doctor
 from penstock.cli.explain import explain_config
 from penstock.cli.faults import faults
 from penstock.cli.keys import keys
+from penstock.cli.guardrails import guardrails
 from penstock.cli.models import models
 from penstock.cli.reload import reload
 from penstock.cli.replicas import replicas
@@ -66,6 +67,7 @@ app.add_typer(state, name="state", rich_help_panel=LOOK)
 app.command("explain-config", rich_help_panel=LOOK)(explain_config)
 app.command("doctor", rich_help_panel=LOOK)(doctor)
 app.add_typer(audit, name="audit", rich_help_panel=LOOK)
+app.command("guardrails", rich_help_panel=LOOK)(guardrails)
 app.command("version", rich_help_panel=LOOK)(version)
 app.command("answers", rich_help_panel=MEASURE)(answers)
 app.command("agreement", rich_help_panel=MEASURE)(agreement)

@@ -10,6 +10,7 @@ from penstock.gateway.canary import Sample
 from penstock.gateway.record import Record
 from penstock.gateway.split import ending
 from penstock.protocols.midstream import Joined
+from penstock.types import LOCAL
 
 if TYPE_CHECKING:
     from penstock.gateway.metrics import Series
@@ -50,6 +51,9 @@ def keep(request: Request, status: int, outcome: str, error: str) -> None:
         request.receipt.closed(request, status, outcome, error)
     if request.line.traces is not None and request.trace:
         request.line.traces.ended(request, status, outcome, error)
+    if request.caller is not LOCAL:
+        usage = reader.usage if reader is not None else None
+        request.line.tenants.ended(request.caller.tenant, status, usage)
     records = request.line.records
     if records.lines:
         records.add(_record(request, status, seconds, outcome, error, reader))

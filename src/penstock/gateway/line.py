@@ -41,6 +41,7 @@ from penstock.gateway.shadow import Shadows, without_state
 from penstock.gateway.split import Plan, Sides, planned
 from penstock.gateway.switched import overridden
 from penstock.gateway.traces import Traces
+from penstock.gateway.tenant_figures import TenantFigures
 from penstock.gateway.ways import Ways, supports
 from penstock.protocols.dialect import Call
 from penstock.protocols.table import Route
@@ -102,6 +103,7 @@ class Line:
         self.salts: Salts | None = None
         """What keeps tenants' caches apart; None where nothing does."""
         self.salting = Salts(os.urandom(32))
+        self.tenants = TenantFigures(config.tenants.named)
         self.active: set[Request] = set()
         self.draining = False
         """Shutting down: every answer closes its connection, so that clients open their next one elsewhere."""
@@ -134,6 +136,7 @@ class Line:
         self.guards = prepared(config)
         self.config = config
         self.limits = config.limits
+        self.tenants.places = config.tenants.named
         self.salts = self.shadows.salts = self.salting if config.tenants.cache_salts else None
         self.renew()
         self.switch(self.switches, self.sides)
@@ -255,6 +258,7 @@ class Line:
 
     def snapshot(self) -> Snapshot:
         """All counters and gauges of this worker."""
+        self.tenants.tell(self.metrics)
         return self.metrics.snapshot(self._gauges() | self.more())
 
     def _gauges(self) -> Gauges:

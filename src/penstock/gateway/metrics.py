@@ -54,6 +54,8 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "penstock_quota_leases": ("Blocks of budgets asked of the state.", ("result",)),
     "penstock_streams_broken": ("Begun streams that ended in an explicit error.", ("alias", "backend", "reason")),
     "penstock_guardrails": ("What guardrails did to requests and answers.", ("alias", "step", "verdict")),
+    "penstock_tenant_requests": ("Requests of a tenant that are over.", ("tenant", "outcome")),
+    "penstock_tenant_tokens": ("Tokens of a tenant, as the engines counted them.", ("tenant", "direction")),
     "penstock_midstream": ("Begun streams whose engine failed, where the alias goes on.", ("alias", "how", "outcome")),
     "penstock_canary_requests": ("Requests of an alias with a canary, by side and end.", ("alias", "side", "outcome")),
     "penstock_canary_events": ("What was done to the path of an alias.", ("alias", "event")),
