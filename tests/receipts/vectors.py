@@ -10,12 +10,12 @@ from pathlib import Path
 from tests.receipts.logs import SIGNER, closed, opened
 
 from penstock.receipts import export, proof, receipt
+from penstock.receipts.folder import CHECKPOINT
 from penstock.receipts.log import Log
 from penstock.receipts.made import made
 from penstock.receipts.note import COSIGNATURE, Note, Signer, parse
 from penstock.receipts.spool import Closed, Opened
 from penstock.receipts.store import Kept, Progress, Store
-from penstock.receipts.verify import CHECKPOINT
 from penstock.receipts.writer import LOG
 
 PLACE = Path(__file__).parents[2] / "specs" / "vectors" / "receipts"

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger("penstock.receipts")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
-STEADY = 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+STEADY = 10.0
 STOP = 10.0
 """Seconds it may take to log what is left."""
 
