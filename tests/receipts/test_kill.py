@@ -10,10 +10,10 @@ from tests.receipts.killing import Siege, closed
 
 from penstock.faults.engine import Engine
 
-KILLS = 8
+KILLS = 4
 
 
-async def test_eight_kills(tmp_path: Path, scripted_engine: Engine) -> None:
+async def test_four_kills(tmp_path: Path, scripted_engine: Engine) -> None:
     """S0.24: gateway and writer die at random moments; two hundred of them are tests/receipts/deep."""
     gateways = Gateways(tmp_path, "hot")
     try:

@@ -49,9 +49,8 @@ class Process:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
+        # One that died a moment ago has left something behind.
+        process = self._process if self._process is not None and self.up else await self._begin()
         if process.stdin is not None:
             process.stdin.close()
         try:
@@ -70,11 +69,13 @@ class Process:
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
-            process = self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.PIPE
-            )
+            process = await self._begin()
             status = await process.wait()
             pause = FIRST_PAUSE if loop.time() - began > STEADY else pause
             log.error("the writer of receipts died", status=status, again_in=pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _begin(self) -> asyncio.subprocess.Process:
+        made = self._process = await asyncio.create_subprocess_exec(*self._command, stdin=asyncio.subprocess.PIPE)
+        return made

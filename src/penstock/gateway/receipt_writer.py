@@ -71,8 +71,8 @@ def main() -> int:
     lock = locked(options.folder)
     while lock is None:
         life.wait(LOCKED)
-        if life.over:
-            return 0  # the other one takes in what is left
+        if life.over and (life.late or not spool.waiting(options.folder / SPOOL)):
+            return 0  # the other one took in what was left
         lock = locked(options.folder)
     try:
         key = signer(options.folder, options.key, options.origin or f"{socket.gethostname()}/penstock")
