@@ -104,4 +104,8 @@ class Auth(Noun, frozen=True, kw_only=True):
         ),
     ] = "fail-closed"
     store_grace: Annotated[Seconds, Meta(description="How long `known-keys` goes on.")] = 600.0
+    admin: Annotated[
+        Literal["loopback", "anywhere", "off"],
+        Meta(description="Where callers with the scope `admin` may administer keys over HTTP."),
+    ] = "loopback"
     jwt: Jwt | None = None

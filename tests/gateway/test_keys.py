@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -203,13 +204,58 @@ async def test_orders_that_make_no_sense_are_refused(gateway: StartGateway, scri
 
 
 async def test_nobody_administers_from_outside(gateway: StartGateway, scripted_engine: Engine) -> None:
-    """The admin routes are on no listener, for no key, and its socket is its owner's alone."""
+    """What the admin socket offers is on no listener, for no key, and the socket is its owner's alone."""
     one = await gateway(config(scripted_engine, listen_metrics=["127.0.0.1:0"]))
     key = await Orders(one).key("*", "admin")
     paths = {str(route.path) for route in Keys.routes(Keys.__new__(Keys))}
-    for path in sorted(paths | {"/stop", "/reload", "/snapshot", "/status", "/rollback", "/admin/keys"}):
+    for path in sorted(
+        paths | {"/stop", "/reload", "/snapshot", "/status", "/rollback", "/admin/stop", "/admin/keys/again"}
+    ):
         for shown in (key, "x-a: b"):
             assert (await once(one.url, path, {"key": "ann"}, shown)).status == 404
     admin = await asyncio.to_thread(os.stat, yaml.safe_load(one.config.read_text())["admin"])
     assert admin.st_mode & 0o777 == 0o600
     assert [each["state"] for each in await Orders(one).listed()] == ["valid"]
+
+
+async def test_an_administrator_is_a_caller_whose_scopes_say_so(gateway: StartGateway, scripted_engine: Engine) -> None:
+    """`*` is none, nor is everybody on a machine without keys."""
+    one = await gateway(config(scripted_engine))
+    assert (await once(one.url, "/admin/keys", None)).status == 403
+    admin, user = await Orders(one).key("admin", name="root"), await Orders(one).key("*", name="user")
+    for path, order in (("/admin/keys", None), ("/admin/keys/create", {"name": "eve", "tenant": "t"})):
+        assert (await once(one.url, path, order)).status == 401
+        assert (await once(one.url, path, order, user)).status == 403
+    made = (await once(one.url, "/admin/keys/create", {"name": "ann", "tenant": "t"}, admin)).json()
+    assert (await once(one.url, PATH, chat(), bearer(made))).status == 200
+    assert (await once(one.url, PATH, chat(), admin)).status == 403
+    listed = (await once(one.url, "/admin/keys", None, admin)).json()["keys"]
+    assert [key["name"] for key in listed] == ["root", "user", "ann"]
+    assert not any("secret" in key for key in listed)
+    gone = await once(one.url, "/admin/keys/revoke", {"key": "ann"}, admin)
+    assert gone.json()["state"] == "revoked"
+    assert (await once(one.url, PATH, chat(), bearer(made))).status == 401
+    refused = await once(one.url, "/admin/keys/revoke", {"key": "nobody"}, admin)
+    assert (refused.status, refused.json()["error"]["code"]) == (400, "invalid_request")
+    assert (await once(one.url, "/admin/keys/show", b"x" * 100_000, admin, method="POST")).status == 400
+    assert '"who": "root (' in one.log
+
+
+@pytest.mark.parametrize(("where", "near", "far"), [("loopback", 200, 404), ("anywhere", 200, 200), ("off", 404, 404)])
+async def test_where_an_administrator_is_heard(
+    gateway: StartGateway, scripted_engine: Engine, where: str, near: int, far: int
+) -> None:
+    """By itself on loopback alone: elsewhere there is no such route, and a `Host` header makes no difference."""
+    addresses = [f"127.0.0.1:{free_port()}", f"{own_address()}:{free_port()}"]
+    one = await gateway(config(scripted_engine, listen=addresses, auth={"keys": "always", "admin": where}))
+    key = await Orders(one).key("admin")
+    for address, status in zip(addresses, (near, far), strict=True):
+        for more in ((), ("host: 127.0.0.1",), ("x-forwarded-for: 127.0.0.1",)):
+            assert (await once(f"http://{address}", "/admin/keys", None, key, *more)).status == status
+
+
+def own_address() -> str:
+    """An address of this machine that is not loopback; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])

@@ -29,6 +29,7 @@ from tests.fakes.gateway import Gateways
 
 from penstock.faults.engine import Engine
 from penstock.gateway import app
+from penstock.gateway.admin_keys import Keys
 from penstock.gateway.fleet import Fleet
 from penstock.gateway.line import Line
 from penstock.gateway.peers import Peers
@@ -50,7 +51,7 @@ DOCUMENT: dict[str, Any] = yaml.safe_load(SPEC.read_text(encoding="utf-8"))
 def test_every_route_stands_in_the_file_and_nothing_else() -> None:
     loaded = load(None, {})
     line = Line(loaded.config, Fleet(loaded.config), Records(lines=False, json=True))
-    enveloped: Any = app.build(line, Peers("", 0, 1))
+    enveloped: Any = app.build(line, Peers("", 0, 1), Keys.__new__(Keys))
     served: dict[str, set[str]] = {}
     for route in enveloped._app.routes:
         assert isinstance(route, Route)

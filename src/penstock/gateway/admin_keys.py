@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from penstock.gateway.admin_switches import asked, told
+from penstock.gateway.admin_switches import Handler, asked, told
 from penstock.gateway.line import Line
 from penstock.gateway.peers import Peers
 from penstock.gateway.places import Places
@@ -40,16 +40,20 @@ class Keys:
         self._stored = stored
         self._peers = peers
 
-    def routes(self) -> list[Route]:
-        """All of them."""
+    def orders(self) -> list[tuple[str, str, Handler]]:
+        """Path, method and handler of what an administrator may order, wherever it is asked."""
         return [
-            Route("/keys", told(self._list), methods=["GET"]),
-            Route("/keys/show", told(self._show), methods=["POST"]),
-            Route("/keys/create", told(self._create), methods=["POST"]),
-            Route("/keys/revoke", told(self._revoke), methods=["POST"]),
-            Route("/keys/rotate", told(self._rotate), methods=["POST"]),
-            Route("/keys/again", told(self._again), methods=["POST"]),
+            ("/keys", "GET", self._list),
+            ("/keys/show", "POST", self._show),
+            ("/keys/create", "POST", self._create),
+            ("/keys/revoke", "POST", self._revoke),
+            ("/keys/rotate", "POST", self._rotate),
         ]
+
+    def routes(self) -> list[Route]:
+        """All of them, for the admin socket."""
+        again = Route("/keys/again", told(self._again), methods=["POST"])
+        return [again, *(Route(path, told(one), methods=[method]) for path, method, one in self.orders())]
 
     async def _list(self, request: Request) -> Response:
         del request

@@ -158,9 +158,11 @@ Order = TypeVar("Order", bound=msgspec.Struct)
 
 async def asked(request: Request, kind: type[Order]) -> Order:
     """The order in a request's body; `BadRequest` for what is none."""
-    body = await request.body()
-    if len(body) > _BODY:
-        raise BadRequest(f"Reading the order: it has more than {_BODY} bytes.")
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _BODY:
+            raise BadRequest(f"Reading the order: it has more than {_BODY} bytes.")
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -17,7 +17,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.errors import BadRequest, PenstockError, TooLarge, UnknownRoute, Unsupported, WrongMethod
-from penstock.gateway import catalogue, metrics, readiness
+from penstock.gateway import catalogue, metrics, outside, readiness
+from penstock.gateway.admin_keys import Keys
 from penstock.gateway.asgi import ModelRoute
 from penstock.gateway.line import Line, wanted
 from penstock.gateway.peers import Peers
@@ -41,8 +42,8 @@ SMALL_BODY = 64 * 1024
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
-def build(line: Line, peers: Peers) -> ASGIApp:
-    """The application of every listener of `listen`."""
+def build(line: Line, peers: Peers, keys: Keys | None = None) -> ASGIApp:
+    """The application of every listener of `listen`; with `keys` they can be administered where that is allowed."""
     handlers = Handlers(line, peers)
     stuck = ResponseRoutes(line)
     routes = [
@@ -61,6 +62,7 @@ def build(line: Line, peers: Peers) -> ASGIApp:
             Route(path, handlers.guarded(_not_served(path, hint)), methods=_METHODS)
             for path, hint in NOT_SERVED.items()
         ),
+        *(outside.routes(keys, line, handlers.guarded) if keys is not None else ()),
         *(_ModelMount(path.decode(), ModelRoute(line, route)) for path, route in ROUTES.items()),
     ]
     app = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_method, PenstockError: _refused(line)})

@@ -29,7 +29,6 @@ import uvicorn
 from penstock.config import Config
 from penstock.gateway import app, heap, listen, logs, room, salts
 from penstock.gateway.admin import Admin
-from penstock.gateway.admin_keys import Keys
 from penstock.gateway.admin_replicas import Replicas
 from penstock.gateway.certificates import Certificates
 from penstock.gateway.exporting import exporting
@@ -123,8 +122,7 @@ class Gateway:
             self._board = Switchboard(line, places, peers, config.state, leads=self._role.worker == 0)
             await self._board.open()
             life.push_async_callback(self._board.close)
-            stored = await known(config, line, places, life, leads=self._role.worker == 0)
-            self._keys = Keys(line, places, stored, peers)
+            self._keys = await known(line, places, peers, life, leads=self._role.worker == 0)
             self._certificates = Certificates(config.tls, line)
             life.push_async_callback(self._certificates.close)
             self._reloads = Reloads(config, self._source, line, peers, self._role.worker)
@@ -143,7 +141,7 @@ class Gateway:
             admin.refuse_taken()
         lane = type("Lane", (HotLane if config.http == "hot" else Guard,), {"line": line})
         ops_lane = type("OpsLane", (Guard,), {"line": line})
-        servers = [_Server(self._uvicorn(app.build(line, peers), lane), line, config)]
+        servers = [_Server(self._uvicorn(app.build(line, peers, self._keys), lane), line, config)]
         tasks = [asyncio.create_task(servers[0].serve(sockets), name="serve")]
         if ops:
             servers.append(_Server(self._uvicorn(app.build_ops(line, peers), ops_lane), line, config, ops=True))

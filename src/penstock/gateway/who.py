@@ -6,18 +6,18 @@ import contextlib
 
 import structlog
 
-from penstock.config import Config
+from penstock.gateway.admin_keys import Keys
 from penstock.gateway.line import Line
+from penstock.gateway.peers import Peers
 from penstock.gateway.places import Places
 from penstock.gateway.stored_keys import StoredKeys
 
 log = structlog.stdlib.get_logger("penstock.auth")
 
 
-async def known(
-    config: Config, line: Line, places: Places, life: contextlib.AsyncExitStack, *, leads: bool
-) -> StoredKeys:
-    """The keys of the state, looked at from now on until `life` ends."""
+async def known(line: Line, places: Places, peers: Peers, life: contextlib.AsyncExitStack, *, leads: bool) -> Keys:
+    """What can be ordered of keys; they are looked at from now on until `life` ends."""
+    config = line.config
     stored = StoredKeys(config, line, places)
     life.push_async_callback(stored.close)
     await stored.open()
@@ -29,4 +29,4 @@ async def known(
         await issuer.open()
     if line.keyring.open and leads:
         log.warning("no keys: everybody on this machine may ask", hint="penstock keys create makes the first one.")
-    return stored
+    return Keys(line, places, stored, peers)
