@@ -87,7 +87,7 @@ async def becomes_another(gateway: Gateway, client: ssl.SSLContext, former: byte
 
 
 async def test_both_lanes_answer_behind_tls(gateway: StartGateway, scripted_engine: Engine, ours: Authority) -> None:
-    """S0.16, S2.27: whole answers, streams and pages."""
+    """S0.16, S2.27, X16: whole answers, streams and pages."""
     one = await gateway(config(scripted_engine, ours.issue("us", "127.0.0.1")))
     async with Raw(one.url, ours.client()) as raw:
         for _ in range(3):

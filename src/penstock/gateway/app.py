@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.errors import BadRequest, PenstockError, TooLarge, UnknownRoute, Unsupported, WrongMethod
-from penstock.gateway import catalogue, metrics, outside, readiness
+from penstock.gateway import catalogue, metrics, outside, pages, readiness
 from penstock.gateway.admin_keys import Keys
 from penstock.gateway.asgi import ModelRoute
 from penstock.gateway.line import Line, wanted
@@ -71,15 +71,17 @@ def build(line: Line, peers: Peers, keys: Keys | None = None) -> ASGIApp:
 
 def build_ops(line: Line, peers: Peers) -> ASGIApp:
     """The application of `listen_metrics`: figures and health, no model."""
-    return _Envelope(Starlette(routes=_ops(Handlers(line, peers)), exception_handlers={404: _no_route}), line)
+    return _Envelope(
+        Starlette(routes=_ops(Handlers(line, peers), open_figures=True), exception_handlers={404: _no_route}), line
+    )
 
 
-def _ops(handlers: Handlers) -> list[Route]:
+def _ops(handlers: Handlers, *, open_figures: bool = False) -> list[Route]:
     return [
         Route("/livez", handlers.livez, methods=["GET", "HEAD"]),
         Route("/health", handlers.health, methods=["GET", "HEAD"]),
         Route("/ready", handlers.ready, methods=["GET", "HEAD"]),
-        Route("/metrics", handlers.metrics, methods=["GET"]),
+        Route("/metrics", handlers.metrics if open_figures else handlers.figures, methods=["GET"]),
         Route("/stats", handlers.guarded(handlers.stats), methods=["GET"]),
     ]
 
@@ -116,6 +118,7 @@ class _Envelope:
 
         async def enveloped(message: Message) -> None:
             if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *pages.hardening(message["headers"])]
                 names = {name for name, _ in message["headers"]}
                 if b"x-penstock-request-id" not in names:
                     message["headers"].append((b"x-penstock-request-id", scope["penstock.id"]))
@@ -224,6 +227,13 @@ class Handlers:
         snapshots = [self._line.snapshot(), *await self._peers.snapshots()]
         text = await asyncio.to_thread(lambda: metrics.render(metrics.merged(snapshots)))
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def figures(self, request: Request) -> Response:
+        """The same where models are served: beyond this machine they are for keys that may see them."""
+        if not pages.from_here(request.scope):
+            scope = request.scope
+            pages.check_figures(self._line.identify(wanted(scope["headers"]), scope.get("penstock.certificate")))
+        return await self.metrics(request)
 
     async def models(self, request: Request) -> Response:
         """OpenAI's list, with `max_model_len` as vLLM gives it."""

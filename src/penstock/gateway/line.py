@@ -40,8 +40,8 @@ from penstock.gateway.salts import Salts
 from penstock.gateway.shadow import Shadows, without_state
 from penstock.gateway.split import Plan, Sides, planned
 from penstock.gateway.switched import overridden
-from penstock.gateway.traces import Traces
 from penstock.gateway.tenant_figures import TenantFigures
+from penstock.gateway.traces import Traces
 from penstock.gateway.ways import Ways, supports
 from penstock.protocols.dialect import Call
 from penstock.protocols.table import Route
