@@ -163,3 +163,17 @@ def test_a_slot_that_was_lent_too_long_ago_is_none() -> None:
     lease.until = 8.0
     assert book.reserve(0, 7.9) is not None
     assert book.reserve(0, 8.1) is None
+
+
+def test_who_is_refused_comes_back_at_a_time_of_its_own() -> None:
+    """Clients wait to the second as they are told: a crowd that was refused together shall not come back together."""
+    limit = Limit("key:a", "tokens_per_minute", Unit.TOKENS, 6000)
+    lease = Lease(limit, NOON)
+    lease.granted(0, 0.0, 0.0)
+    told = [rate_head.refused(lease, 6000, 0.0, NOON, number * 0.618 % 1.0).retry_after or 0 for number in range(100)]
+    assert min(told) >= 60
+    assert max(told) <= 60 + 7
+    assert max(told.count(second) for second in told) <= 25
+    day = Lease(Limit("tenant:t", "tokens_per_day", Unit.TOKENS, 10, "day"), NOON)
+    late = [rate_head.refused(day, 1, 0.0, NOON, turn).retry_after for turn in (0.0, 0.999)]
+    assert late == [12 * 3600, 12 * 3600 + 60]

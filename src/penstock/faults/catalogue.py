@@ -52,8 +52,7 @@ ROWS = (
     Row(22, "huge and hostile bodies"),
     Row(23, "hostile headers"),
     Row(24, "key flood, revoked and expired keys, tokens of a wrong clock"),
-    Row(25, "storms: retries after a reset, one tenant starving others, one huge request blocking small ones",
-        f"the quota race {_STORE}", 0.5),
+    Row(25, "storms: retries after a reset, one tenant starving others, one huge request blocking small ones, quota race"),
     Row(26, "SIGTERM during streams, SIGKILL, rolling restart"),
     Row(27, "poisoned reload, reload storm"),
     Row(28, "disk full, read-only, slow: the log of receipts", _STORE, 0.0),
@@ -64,7 +63,7 @@ ROWS = (
     Row(33, "retries multiply"),
     Row(34, "fallback from vLLM to Ollama"),
     Row(35, "adapters: load fails on one replica, corrupt, unloaded in use", "needs verified adapters", 0.0),
-    Row(36, "two gateways, one store", _STORE, 0.0),
+    Row(36, "two gateways, one store: split brain, lost lease, random kills"),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Row 25, what of it needs no store: crowds that come back together, one tenant before others, long prompts before short ones."""
+"""Row 25, but for the race for a budget (budgets.py): crowds that come back together, one tenant before others, long prompts before short ones."""
 
 from __future__ import annotations
 
