@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 # One file of tests stays in one process: what they share is started once.
 PYTEST  = $(BIN)/python -m pytest -q -n auto --dist loadfile
-DEEP    = -o norecursedirs='.* __pycache__' tests/faults/rows tests/fuzz/deep
+DEEP    = -o norecursedirs='.* __pycache__' tests/faults/rows tests/fuzz/deep tests/receipts/deep
 INSTALL = $(PYTHON) requirements/install.py $(VENV)
 # pip compiles the libraries it installs; our own source stays in place and some machines forbid writing bytecode at run time.
 COMPILE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src

@@ -23,7 +23,7 @@ from penstock.receipts.store import Store
 from penstock.receipts.verify import Trust, verify
 from penstock.receipts.writer import LOG, SPOOL
 
-CLIENTS = 6
+CLIENTS = 3
 LIMIT = 60.0
 HELLO = [{"role": "user", "content": "hello wide world"}]
 
@@ -80,7 +80,7 @@ class Siege:
     async def _kill(self, luck: random.Random) -> None:
         assert self.gateway is not None
         process = self.gateway.process
-        if luck.random() < 0.25:
+        if luck.random() < 0.15:
             await asyncio.sleep(luck.random() * 0.5)
             process.kill()
             await process.wait()

@@ -25,8 +25,6 @@ class Row:
     """1 for a row that can be built whole now, 0.5 for one of which a part can, 0 for one that cannot."""
 
 
-_STORE = "needs a store of receipts and quotas"
-
 ROWS = (
     Row(1, "connection refused, host gone: DNS failure, NXDOMAIN, stale DNS after a pod has moved"),
     Row(2, "black hole: no answer to SYN"),
@@ -55,8 +53,8 @@ ROWS = (
     Row(25, "storms: retries after a reset, one tenant starving others, one huge request blocking small ones, quota race"),
     Row(26, "SIGTERM during streams, SIGKILL, rolling restart"),
     Row(27, "poisoned reload, reload storm"),
-    Row(28, "disk full, read-only, slow: the log of receipts", _STORE, 0.0),
-    Row(29, "clock jumps", f"the order of receipts {_STORE}", 0.5),
+    Row(28, "disk full, read-only, slow: the log of receipts"),
+    Row(29, "clock jumps"),
     Row(30, "descriptors, ports and memory run out; the loop is blocked; no processor is left"),
     Row(31, "an engine's figures hang, are huge or garbled; its health lies"),
     Row(32, "replicas come and go in mid-request; the same address with another model"),
