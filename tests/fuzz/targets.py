@@ -6,11 +6,13 @@ recognised is what parsing would have found, an edit changes nothing but what it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import random
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import httptools
 import msgspec
@@ -23,6 +25,12 @@ from penstock.gateway.line import wanted
 from penstock.gateway.prefix import prompt
 from penstock.gateway.probe import vllm_load
 from penstock.gateway.trace import continued
+from penstock.guardrails.detectors import DETECTORS
+from penstock.guardrails.find import Finder
+from penstock.guardrails.links import Hosts, Links
+from penstock.guardrails.schema import Schema
+from penstock.guardrails.text import Chain, Verdicts
+from penstock.patterns import Pattern
 from penstock.protocols import heard, multipart, names, ndjson, splice, sse
 from penstock.protocols.dialect import Call, Destination, Reader, Timing
 from penstock.protocols.openai_stream import ChatStream
@@ -389,7 +397,34 @@ def files(data: bytes) -> None:
     check(placed.data, Config)
 
 
+def guardrails(data: bytes) -> None:
+    """Steps over text give the same for any cuts; patterns and schemas are read or refused."""
+    rule, _, rest = data.partition(CUT)
+    text = rest.decode("utf-8", "replace")
+    with contextlib.suppress(ValueError):
+        found = Pattern(rule.decode("utf-8", "replace"))
+        early, late = found.search(text[: len(text) // 2], 0), found.search(text, 0)
+        until = found.decided(text[: len(text) // 2], 0)
+        assert early == late if early is not None and early[0] < until else late is None or late[0] >= until
+    with contextlib.suppress(ValueError):
+        Schema(rule).problem(text)
+    for make in (_links, _finders):
+        whole, cut = make(), make()
+        said = whole.feed(text) + whole.end()
+        places = sorted({place % (len(text) + 1) for place in data[:8]} | {0, len(text)})
+        assert "".join(cut.feed(text[at:to]) for at, to in pairwise(places)) + cut.end() == said
+
+
+def _links() -> Links:
+    return Links(Hosts(["good.example"]), Verdicts())
+
+
+def _finders() -> Chain:
+    return Chain([Finder(make(), Verdicts(), "output", refuses=False) for make in DETECTORS.values()])
+
+
 TARGETS: dict[str, Target] = {
+    "guardrails": guardrails,
     "sse": cut_sse,
     "ndjson": cut_ndjson,
     "requests": requests,

@@ -13,6 +13,7 @@ from tests.fakes.raw import once
 
 from penstock.faults.engine import Engine
 from penstock.faults.ollama import OllamaDouble
+from penstock.faults.script import Script
 from penstock.gateway.salts import Salts
 from penstock.protocols.dialect import Outgoing
 from penstock.types import LOCAL, Caller
@@ -172,3 +173,27 @@ async def test_copies_to_a_shadow_are_salted_as_well(gateway: StartGateway, scri
             await once(one.url, "/livez", None)
     first, second = (salt(found.body) for found in scripted_engine.requests)
     assert first == second
+
+
+@pytest.mark.asyncio
+async def test_a_stream_that_goes_on_elsewhere_keeps_its_salt(gateway: StartGateway, scripted_engine: Engine) -> None:
+    """The rest of an answer is asked for with the same prompt, and in the same part of the cache."""
+    async with Engine(["m"]) as other:
+        tokens = tuple("abcdefgh")
+        scripted_engine.script, other.script = Script(tokens=tokens, cut_after=3), Script(tokens=tokens)
+        one = await start(
+            gateway,
+            scripted_engine,
+            backends={
+                "first": {"kind": "vllm", "url": scripted_engine.url, "probe": "100ms"},
+                "second": {"kind": "vllm", "url": other.url, "probe": "100ms"},
+            },
+            aliases={"m": {"targets": [{"backends": ["first", "second"], "model": "m"}], "midstream": "continue"}},
+        )
+        async with asyncio.timeout(20):
+            while not scripted_engine.requests or not other.requests:
+                ask = {**ASKED, "stream": True, "temperature": 0}
+                answer = await once(one.url, "/v1/chat/completions", ask, "authorization: Bearer sk-alice")
+                assert answer.status == 200
+        salts = {salt(found.body) for engine in (scripted_engine, other) for found in engine.requests}
+        assert len(salts) == 1
