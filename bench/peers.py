@@ -188,8 +188,8 @@ aliases:
   mock:
     targets: [{{backends: [{names}], model: mock}}]
 callers:
-  bench: {{tenant: bench, key_sha256: {digest}}}
-limits: {{first_token: 120s, between_tokens: 120s}}
+  bench: {{tenant: bench, key_sha256: {digest}{quota}}}
+{receipts}limits: {{first_token: 120s, between_tokens: 120s}}
 state: sqlite:///{directory}/penstock.db
 admin: {directory}/admin.sock
 """
@@ -198,12 +198,21 @@ admin: {directory}/admin.sock
 BACKEND = '  {name}: {{kind: vllm, url: "http://127.0.0.1:{engine}", slots: 8192}}'
 
 
-def penstock(http: str, workers: int = 1, names: tuple[str, ...] = ("one", "two")) -> Callable[[Site], Launch]:
+# So large that nothing is refused: what they cost is counted, and each of them is kept.
+QUOTA = ", limits: {requests_per_minute: 100000000, tokens_per_minute: 100000000000, tokens_per_day: 100000000000000}"
+RECEIPTS = "receipts: {{folder: {directory}/receipts}}\n"
+
+
+def penstock(
+    http: str, workers: int = 1, names: tuple[str, ...] = ("one", "two"), *, audited: bool = False
+) -> Callable[[Site], Launch]:
     def launch(site: Site) -> Launch:
         config = site.directory / "penstock.yaml"
         digest = hashlib.sha256(KEY.encode()).hexdigest()
         backends = "\n".join(BACKEND.format(name=name, engine=site.engine) for name in names)
         where = {"port": site.port, "directory": site.directory, "backends": backends, "names": ", ".join(names)}
+        where["quota"] = QUOTA if audited else ""
+        where["receipts"] = RECEIPTS.format(directory=site.directory) if audited else ""
         config.write_text(CONFIG.format(http=http, workers=workers, digest=digest, **where))
         return Launch((str(PENSTOCK), "serve", "--config", str(config)))
 
@@ -246,6 +255,7 @@ LITELLM_NAME = "litellm"
 RELAY = "uvloop relay"
 OURS = "penstock"
 ONE_BACKEND = "penstock without affinity"
+AUDITED = "penstock with quotas and receipts"
 TWO = "penstock 2 workers"
 REFERENCE = "penstock asgi"
 
@@ -262,6 +272,7 @@ PEERS: dict[str, Peer] = {
         Peer(RELAY, sys.executable, UP, _uvloop_version, uvloop_relay),
         Peer(OURS, PENSTOCK, UP, _penstock_version, penstock("hot")),
         Peer(ONE_BACKEND, PENSTOCK, UP, _penstock_version, penstock("hot", names=("one",)), only=("request-32",)),
+        Peer(AUDITED, PENSTOCK, UP, _penstock_version, penstock("hot", audited=True), only=("request-32",)),
         Peer(TWO, PENSTOCK, UP, _penstock_version, penstock("hot", workers=2), only=("request-32",), pinned=False),
         Peer(REFERENCE, PENSTOCK, UP, _penstock_version, penstock("asgi")),
     )
