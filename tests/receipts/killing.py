@@ -62,7 +62,8 @@ class Siege:
 
     async def run(self, kills: int) -> None:
         """Kill so many times, then let it end in peace."""
-        luck = random.Random(self.seed)
+        luck = random.Random(self.seed + sum(self.kills.values()))
+        self.over = False
         self.gateway = await self.start(self.config)
         clients = [asyncio.create_task(self._ask(number)) for number in range(CLIENTS)]
         try:
