@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -314,6 +315,28 @@ async def test_a_stream_that_goes_on_elsewhere_stays_clean(gateway: StartGateway
                 answer = await once(one.url, ROUTES[0], asked(ROUTES[0], "m", "hi", stream=True))
                 assert said(answer, ROUTES[0]) == CLEAN
                 assert not any(word.encode() in answer.body for word in FORBIDDEN)
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_a_text_that_drifted_is_not_taken(gateway: StartGateway, scripted_engine: Engine, tmp_path: Path) -> None:
+    """S0.23: what a version is bound to stays what is served, until a version says otherwise."""
+    file = tmp_path / "system.md"
+    file.write_bytes(b"Be kind.")
+    bound = {"file": str(file), "version": "1", "sha256": hashlib.sha256(b"Be kind.").hexdigest()}
+    config: dict[str, object] = {
+        "backends": {"first": {"kind": "vllm", "url": scripted_engine.url, "probe": "100ms"}},
+        "aliases": {"m": {"targets": [{"backends": ["first"], "model": "m"}], "guardrails": {"system": bound}}},
+    }
+    one = await gateway(config)
+    file.write_bytes(b"Be unkind.")
+    one.process.send_signal(signal.SIGHUP)
+    async with asyncio.timeout(20):
+        while "reload refused" not in one.log:
+            await once(one.url, "/livez", None)
+    assert "is not what version 1 is bound to" in one.log
+    answer = await once(one.url, ROUTES[0], asked(ROUTES[0], "m", "hi", stream=False))
+    assert (answer.header("x-penstock-guardrails") or "").startswith("system=1;sha256=")
+    assert json.loads(scripted_engine.requests[-1].body)["messages"][0]["content"] == "Be kind."
 
 
 async def test_verdicts_stand_in_the_log_and_no_text(house: House) -> None:
