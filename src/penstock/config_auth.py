@@ -86,7 +86,7 @@ class Auth(Noun, frozen=True, kw_only=True):
     keys: Annotated[
         Literal["auto", "always"],
         Meta(
-            description="Keys of `penstock keys`: asked for once one was made (`auto`), or from the start (`always`)."
+            description="Keys of `penstock keys create`: asked for once one was made (`auto`), or from the start (`always`)."
         ),
     ] = "auto"
     pepper_env: Annotated[
