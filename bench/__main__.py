@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import clients, counting, holding, machine, profiling, report, rounds, traffic
+from bench import receipts as receipt_costs
 from bench.build import programs
 from bench.fleet.command import fleet
 from bench.peers import OURS, PEERS, Peer
@@ -75,6 +76,18 @@ def client(
         made = clients.run(plan, programs(), lambda text: progress.update(task, description=text, advance=1))
     clients.show(made, Console(width=max(console.width, WIDTH)))
     for path in clients.write(made, name):
+        console.print(f"written: {path}")
+
+
+@app.command()
+def receipts(
+    requests: Annotated[int, typer.Option(min=1000, max=1_000_000, help="Logged and verified.")] = 200_000,
+    name: Annotated[str, typer.Option(help="Of the result files; *-local is ignored by git.")] = "local",
+) -> None:
+    """Measure what receipts cost: noting, logging, verifying, opening, proving; write bench/results/<date>-receipts-<name>."""
+    made = receipt_costs.run(requests, lambda text: console.print(f"· {text}"))
+    Console(width=WIDTH).print(receipt_costs.markdown(made, _command()), markup=False)
+    for path in receipt_costs.write(made, report.stem(f"receipts-{name}"), _command()):
         console.print(f"written: {path}")
 
 

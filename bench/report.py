@@ -83,7 +83,7 @@ def _verdict_grid(report: Report) -> Grid:
 
 def profile_path(name: str) -> Path:
     """Where `profile --name` writes: beside the results of that name."""
-    return _stem(name).with_name(f"{_stem(name).name}-profile.txt")
+    return stem(name).with_name(f"{stem(name).name}-profile.txt")
 
 
 def missed(report: Report) -> str:
@@ -135,14 +135,15 @@ def show(report: Report, console: Console) -> None:
         console.print(Text(said))
 
 
-def _stem(name: str) -> Path:
+def stem(name: str) -> Path:
+    """Where results of this name go, without their ending."""
     RESULTS.mkdir(exist_ok=True)
     return RESULTS / f"{date.today().isoformat()}-{name}"  # noqa: DTZ011 - the date on the bench's own wall
 
 
 def write(report: Report, name: str) -> tuple[Path, Path]:
-    stem = _stem(name)
-    data, text = stem.with_suffix(".json"), stem.with_suffix(".md")
+    place = stem(name)
+    data, text = place.with_suffix(".json"), place.with_suffix(".md")
     data.write_text(json.dumps(_as_dict(report), indent=1, ensure_ascii=False) + "\n")
     text.write_text(_markdown(report))
     return data, text
