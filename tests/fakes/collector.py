@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -75,12 +77,36 @@ class Collector:
             self._metrics.update({metric.name: metric for scope in told_by.scope_metrics for metric in scope.metrics})
         return ExportMetricsServiceResponse().SerializeToString()
 
+    def restart(self) -> None:
+        """End every connection, and listen on the same port again."""
+        raise AssertionError("a collector of no kind")
+
     def came(self, head: dict[str, str]) -> None:
         """One export, before it is answered."""
         self.heads.append(head)
         self._came.put(None)
         if self.stands_still.is_set():
             self.released.wait(LIMIT)
+
+
+class _HttpServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._open: list[socket.socket] = []
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        taken = super().get_request()
+        self._open.append(taken[0])
+        return taken
+
+    def end(self) -> None:
+        """Close what listens and every connection."""
+        self.server_close()
+        for one in self._open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
 
 class HttpCollector(Collector):
@@ -108,17 +134,26 @@ class HttpCollector(Collector):
             def log_message(self, *_: object) -> None:
                 """Silence."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
+        self._handler = Handler
+        self._listen(0)
         return self
+
+    def _listen(self, port: int) -> None:
+        self._server = _HttpServer(("127.0.0.1", port), self._handler)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def restart(self) -> None:
+        """End every connection, and listen on the same port again."""
+        port = int(self._server.server_address[1])
+        self._server.shutdown()
+        self._server.end()
+        self._listen(port)
 
     def __exit__(self, *_: object) -> None:
         self.released.set()
         self._server.shutdown()
-        self._server.server_close()
+        self._server.end()
 
 
 class GrpcCollector(Collector):
@@ -127,11 +162,20 @@ class GrpcCollector(Collector):
     refuse: grpc.StatusCode | None = None
 
     def __enter__(self) -> Self:
+        self._listen(0)
+        return self
+
+    def _listen(self, port: int) -> None:
         self._server = grpc.server(futures.ThreadPoolExecutor(4))
         self._server.add_generic_rpc_handlers((_Calls(self),))
-        self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
         self._server.start()
-        return self
+
+    def restart(self) -> None:
+        """End every connection, and listen on the same port again."""
+        port = int(self.endpoint.rpartition(":")[2])
+        self._server.stop(None).wait()
+        self._listen(port)
 
     def __exit__(self, *_: object) -> None:
         self.released.set()

@@ -176,6 +176,37 @@ async def test_only_certificates_of_the_named_authority_are_let_in(
     assert await refusals(one, friend, "certificate") == 2
 
 
+@pytest.mark.parametrize("lane", ["hot"], indirect=True)
+async def test_an_authority_that_was_taken_out_is_out(
+    gateway: StartGateway, scripted_engine: Engine, ours: Authority, theirs: Authority
+) -> None:
+    """Its file is read again like the certificate's; addresses for figures ask for no certificate."""
+    port = free_port()
+    settings = config(scripted_engine, ours.issue("us", "127.0.0.1"), client_ca=str(ours.file))
+    one = await gateway({**settings, "listen_metrics": [f"127.0.0.1:{port}"]})
+    former = ours.client(ours.issue("former", "former.example"))
+    latter = ours.client(theirs.issue("latter", "latter.example"))
+    assert (await once(one.url, "/v1/models", tls=former)).status == 200
+    assert (await once(f"https://127.0.0.1:{port}", "/livez", tls=ours.client())).status == 200
+    ours.file.write_bytes(theirs.file.read_bytes())
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(ssl.SSLError, ConnectionError, AssertionError):
+                if (await once(one.url, "/v1/models", tls=latter)).status == 200:
+                    break
+            await asyncio.sleep(0.05)
+    with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
+        assert (await once(one.url, "/v1/models", tls=former)).status
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 async def test_a_certificate_is_renewed_and_what_runs_goes_on(
     gateway: StartGateway, scripted_engine: Engine, ours: Authority
 ) -> None:

@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 
-from penstock.config import BackendTls, Tls
+from penstock.config import BackendTls, Config, Tls
 from penstock.errors import ConfigError
 from penstock.gateway import tls
 
@@ -87,18 +88,22 @@ def of_backend(name: str, settings: BackendTls | None) -> Credentials:
 class Certificates:
     """Those of one process, and the task that looks at them."""
 
-    def __init__(self, settings: Tls | None, line: Line) -> None:
+    def __init__(self, config: Config, line: Line) -> None:
         self._line = line
+        settings = config.tls
         self._count = partial(line.metrics.count, "penstock_certificate_reloads")
         refused = partial(line.metrics.count, "penstock_tls_refused")
         self.listener = of_listener(settings, refused) if settings is not None else None
+        self._metrics: Credentials | None = None
+        """Of `listen_metrics`, whose scrapers and probes have no certificates to show."""
+        if settings is not None and config.listen_metrics:
+            self._metrics = of_listener(msgspec.structs.replace(settings, client_ca=""), refused)
         self._watching: asyncio.Task[None] | None = None
 
-    @property
-    def for_uvicorn(self) -> Callable[..., ssl.SSLContext] | None:
+    def for_uvicorn(self, *, ops: bool = False) -> Callable[..., ssl.SSLContext] | None:
         """Its `ssl_context_factory`; None where TLS is not spoken."""
-        listener = self.listener
-        return None if listener is None else lambda *_: listener.context
+        spoken = self._metrics if ops else self.listener
+        return None if spoken is None else lambda *_: spoken.context
 
     def watch(self) -> None:
         """Begin to look at the files."""
@@ -116,10 +121,10 @@ class Certificates:
             self._renew(one)
 
     def _all(self) -> list[Credentials]:
-        """The listener's, and those of the engines that there are now."""
+        """The listeners', and those of the engines that there are now."""
         origins = [one.origin for one in self._line.fleet.backends.values() if one.origin is not None]
         found = [origin.credentials for origin in origins if origin.credentials is not None]
-        return [*([self.listener] if self.listener is not None else []), *found]
+        return [*(one for one in (self.listener, self._metrics) if one is not None), *found]
 
     async def _watch(self) -> None:
         while True:

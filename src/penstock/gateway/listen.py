@@ -6,13 +6,16 @@ leaves first turns new connections away to its successors, takes in those that a
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import socket
+import ssl
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from penstock.address import Address, parse_address
+from penstock.config import Limits
 from penstock.errors import ConfigError
 from penstock.gateway.occupant import refuse_busy
 
@@ -90,6 +93,28 @@ def doors(sock: socket.socket) -> list[socket.socket]:
     10 ms and more: with a single handle new clients would wait for many seconds while those already in are served.
     """
     return [sock.dup() for _ in range(DOORS - 1)]
+
+
+async def serve_tls(
+    sockets: Sequence[socket.socket],
+    make: Callable[[], asyncio.BaseProtocol],
+    context: ssl.SSLContext | None,
+    limits: Limits,
+) -> list[asyncio.Server]:
+    """Accept on these sockets. uvicorn sets no limit for a handshake, and the loop's own is a minute."""
+    loop = asyncio.get_running_loop()
+    return [
+        await loop.create_server(
+            make,
+            sock=sock,
+            ssl=context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=limits.head,
+            # What is unsent when an answer closes goes within this; the guard drops who takes nothing much sooner.
+            ssl_shutdown_timeout=limits.total,
+        )
+        for sock in sockets
+    ]
 
 
 def waiting(sock: socket.socket) -> int:

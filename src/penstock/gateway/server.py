@@ -123,7 +123,7 @@ class Gateway:
             await self._board.open()
             life.push_async_callback(self._board.close)
             self._keys = await known(line, places, peers, life, leads=self._role.worker == 0)
-            self._certificates = Certificates(config.tls, line)
+            self._certificates = Certificates(config, line)
             life.push_async_callback(self._certificates.close)
             self._reloads = Reloads(config, self._source, line, peers, self._role.worker)
             self._reloads.certificates = self._certificates
@@ -144,7 +144,9 @@ class Gateway:
         servers = [_Server(self._uvicorn(app.build(line, peers, self._keys), lane), line, config)]
         tasks = [asyncio.create_task(servers[0].serve(sockets), name="serve")]
         if ops:
-            servers.append(_Server(self._uvicorn(app.build_ops(line, peers), ops_lane), line, config, ops=True))
+            servers.append(
+                _Server(self._uvicorn(app.build_ops(line, peers), ops_lane, ops=True), line, config, ops=True)
+            )
             tasks.append(asyncio.create_task(servers[1].serve(ops), name="serve metrics"))
         ticking = asyncio.create_task(_tick(line, self._vitals, servers), name="limits")
         ticking.add_done_callback(lambda task: ended(task, self.stop))
@@ -169,7 +171,7 @@ class Gateway:
             ticking.cancel()
             await asyncio.gather(*tasks, ticking, return_exceptions=True)
 
-    def _uvicorn(self, application: Any, lane: type) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own type
+    def _uvicorn(self, application: Any, lane: type, *, ops: bool = False) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own type
         config = self.config
         return uvicorn.Config(
             application,
@@ -183,7 +185,7 @@ class Gateway:
             date_header=False,
             timeout_keep_alive=int(config.limits.idle) or 1,
             backlog=listen.BACKLOG,
-            ssl_context_factory=self._certificates.for_uvicorn,
+            ssl_context_factory=self._certificates.for_uvicorn(ops=ops),
         )
 
     def _announce(self, sockets: list[socket.socket]) -> None:
@@ -272,24 +274,12 @@ class _Server(uvicorn.Server):
         self.up.set()
 
     async def _listen_for_tls(self, sockets: list[socket.socket]) -> None:
-        """What uvicorn's own method does, with limits: it has none for a handshake, nor for what is sent after a close."""
+        """What uvicorn's own method does, with limits for what TLS waits for."""
         await self.lifespan.startup()
-        settings, limits = self.config, self._line.limits
+        settings = self.config
         lane: Any = settings.http_protocol_class
         make = partial(lane, config=settings, server_state=self.server_state, app_state=self.lifespan.state)
-        loop = asyncio.get_running_loop()
-        self.servers = [
-            await loop.create_server(
-                make,
-                sock=sock,
-                ssl=settings.ssl,
-                backlog=settings.backlog,
-                ssl_handshake_timeout=limits.head,
-                # The guard of a connection sees to it that a client which takes nothing more is dropped sooner.
-                ssl_shutdown_timeout=limits.total,
-            )
-            for sock in sockets
-        ]
+        self.servers = await listen.serve_tls(sockets, make, settings.ssl, self._line.limits)
         self.started = True
 
     @contextlib.contextmanager

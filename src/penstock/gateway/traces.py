@@ -94,9 +94,10 @@ def _kept(request: Request, status: int, outcome: str, error: str) -> Ended:
     origin = way.backend.origin if way is not None else None
     reader = attempt.reader if attempt is not None else None
     usage = reader.usage if reader is not None else None
+    given = request.headers.get(b"traceparent")  # which may be no such thing
     return Ended(
         trace=request.trace,
-        parent=request.headers.get(b"traceparent"),
+        parent=given if given is not None and given[3:35] == request.trace[3:35] else None,
         arrived=timing.arrived + back,
         sent=timing.sent and timing.sent + back,
         first=timing.first and timing.first + back,

@@ -46,7 +46,7 @@ ROOM = 4096
 """Requests that may wait for the collector."""
 AT_ONCE = 256
 """Requests in one export."""
-EVERY = 1.0
+EVERY = 0.5
 """Seconds between two exports of what has come together, when there is less than a full one."""
 TRIES = 5
 """How often the same bytes are sent, at most."""
