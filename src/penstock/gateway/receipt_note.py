@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 64 * 1024
 """Bytes that are digested on the loop: about 40 µs."""
-TOOLS = (b'"tool_calls"', b'"tool_use"', b'"function_call"')
+TOOL, FUNCTION = b'"tool_', b'"function_call"'
+"""In every answer that calls a tool: `"tool_calls"` or `"tool_use"`, or the old name of the former."""
 TOOL_BYTES = 1 << 20
 """Of an answer in which tool calls are looked for."""
 MESSAGE = 500
@@ -87,7 +88,7 @@ class Note:
     def _fold(self) -> None:
         """Digest what has come, and forget it unless something in it is still wanted."""
         text = b"".join(self._pieces)
-        if self._digest is None and self._size <= TOOL_BYTES and any(mark in text for mark in TOOLS):
+        if self._digest is None and self._size <= TOOL_BYTES and (TOOL in text or FUNCTION in text):
             self._pieces, self._fold_at = [text], 2 * self._size
             return
         if self._digest is None:
@@ -127,9 +128,9 @@ class Note:
             self._number = file.next()
             self._take(request.call.body)
         line = self._line(request, status, outcome, error)
-        answer = b"".join(self._pieces)
-        self._pieces = []
-        if self.request is not None or len(answer) > AT_ONCE or any(mark in answer for mark in TOOLS):
+        pieces, self._pieces = self._pieces, []
+        answer = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self.request is not None or len(answer) > AT_ONCE or TOOL in answer or FUNCTION in answer:
             self._receipts.finish(self, line, answer, self._digest)
             return
         if answer or self._digest is not None:

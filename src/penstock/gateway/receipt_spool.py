@@ -115,12 +115,14 @@ class Spool:
             self._fail(error.strerror or str(error))
             return False
         file.size += taken
-        file.torn = taken < len(data)
-        if file.torn:
+        if taken < len(data):
+            file.torn = True
             self._fail("the disk is full")
-        elif file is self.file and file.size > ROTATE:
+            return False
+        file.torn = False
+        if file.size > ROTATE and file is self.file:
             self._rotate()
-        return not file.torn
+        return True
 
     def _fail(self, why: str) -> None:
         if not self.failing:
