@@ -87,3 +87,24 @@ def test_any_body_that_is_served_is_judged(body: dict[str, Any], window: int | N
         found = of(asked, window)
         assert 0 <= found.prompt <= MOST
         assert 0 < found.answer <= MOST
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (b'{"model":"m","max_tokens":5}', 5),
+        (b'{"model":"m","max_tokens" : 5 }', 5),
+        (b'{"model":"m","max_tokens":5.0}', 5),
+        (b'{"model":"m","max_tokens":1e5}', 100_000),
+        (b'{"model":"m","max_tokens":"77"}', 77),
+        (b'{"model":"m","max_tokens":5,"max_completion_tokens":9e4}', 90_000),
+        (b'{"model":"m","max_tokens":5,"max_tokens":600}', 600),
+        (b'{"model":"m","max_tokens":true}', ANSWER),
+        (b'{"model":"m","max_tokens":{"a":1}}', ANSWER),
+        (b'{"model":"m","stop":"\\"max_tokens\\":1}"}', ANSWER),
+        (b'{"model":"m","metadata":{"max_tokens":1},"max_tokens":800}', 800),
+    ],
+)
+def test_as_engines_read_it(body: bytes, answer: int) -> None:
+    """Numbers in every form that an engine takes for one; never less than what it may be asked for."""
+    assert of(ROUTES[b"/v1/chat/completions"].decode(body, "application/json")).answer == answer

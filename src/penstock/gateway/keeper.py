@@ -42,6 +42,10 @@ class _Take(msgspec.Struct):
     then: Told
 
 
+def _nobody(grants: Sequence[Grant] | None) -> None:
+    """Who waits for no answer."""
+
+
 class _Renewal(msgspec.Struct):
     held: dict[str, int]
     then: Callable[[dict[str, int] | None], None]
@@ -72,6 +76,11 @@ class Keeper:
     def take(self, wants: Sequence[Want], then: Told) -> None:
         """Ask for blocks; `then` is called on the loop."""
         self._orders.append(_Take(wants, then))
+        self._begin()
+
+    def warm(self) -> None:
+        """Begin, and open the state."""
+        self._orders.append(_Take((), _nobody))
         self._begin()
 
     def renew(self, held: dict[str, int], then: Callable[[dict[str, int] | None], None]) -> None:
@@ -126,11 +135,12 @@ class Keeper:
         self._round()
 
     def _round(self) -> None:
-        if time.monotonic() >= self._due:
+        orders = [self._orders.popleft() for _ in range(len(self._orders))]
+        # What was given back before an order was given is done before it: slots are told in absolute numbers.
+        if orders or time.monotonic() >= self._due:
             self._settle()
         takes: list[_Take] = []
-        while self._orders:
-            order = self._orders.popleft()
+        for order in orders:
             if isinstance(order, _Renewal):
                 self._renewed(order)
             else:

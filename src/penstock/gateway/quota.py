@@ -79,10 +79,12 @@ class Limit(msgspec.Struct, frozen=True):
 class Lease:
     """One limit in one period, as far as this process has it."""
 
-    __slots__ = ("asked", "ends", "free", "held", "left", "limit", "owed", "row", "seen", "touched", "until")
+    __slots__ = (
+        "asked", "ends", "free", "held", "left", "limit", "most", "owed", "rate", "row", "seen", "touched", "unit", "until",
+    )  # fmt: skip
 
     def __init__(self, limit: Limit, now: float) -> None:
-        self.limit = limit
+        self.take_limit(limit)
         self.row = Row(limit.holder, limit.kind, limit.period(now))
         self.ends = limit.ends(now)
         self.free = 0
@@ -101,10 +103,19 @@ class Lease:
         self.asked = False
         """The state has been asked for more and has not answered."""
 
+    def take_limit(self, limit: Limit) -> None:
+        """At first or anew; what every request reads of it stands here."""
+        self.limit = limit
+        self.most, self.rate, self.unit = limit.most, limit.rate, int(limit.unit)
+
     def remaining(self, now: float) -> int:
         """Of the limit, for this caller, as far as is known here; `now` is monotonic."""
-        back = (now - self.seen) * self.limit.rate if self.limit.rate else 0.0
-        return max(0, int(min(self.left + back + self.free, self.limit.most)))
+        left = self.left + self.free
+        if self.rate:
+            left += (now - self.seen) * self.rate
+        if left >= self.most:
+            return self.most
+        return int(left) if left > 0 else 0
 
     def granted(self, amount: int, left: float, now: float) -> None:
         """The state gave some, or said what is left."""
@@ -123,6 +134,9 @@ class Lease:
         return amount
 
 
+_UNKNOWN = Estimate(0, 0)
+
+
 class Held:
     """What one request has reserved. One that was refused holds nothing, and settles to nothing."""
 
@@ -132,7 +146,7 @@ class Held:
         self.book = book
         self.leases = leases
         self.tokens = tokens
-        self.estimate = Estimate(0, tokens)
+        self.estimate = _UNKNOWN
         self.meter: Meter | None = None
         """Counts what is streamed."""
         self.settled = False
@@ -145,7 +159,7 @@ class Held:
         real = (requests, tokens, 0)
         reserved = (1, self.tokens, 1)
         for lease in self.leases:
-            unit = lease.limit.unit
+            unit = lease.unit
             lease.held -= reserved[unit]
             lease.free += reserved[unit] - real[unit]
             lease.touched = now
@@ -158,11 +172,13 @@ class Held:
 class Book:
     """All limits of one caller, those of its tenant included."""
 
-    __slots__ = ("ends", "leases", "limits")
+    __slots__ = ("ends", "leases", "limits", "requests", "tokens")
 
     def __init__(self, limits: Sequence[Limit], leases: Sequence[Lease]) -> None:
         self.limits = limits
         self.leases = leases
+        self.requests = next((one for one in leases if one.limit.unit is Unit.REQUESTS), None)
+        self.tokens = [one for one in leases if one.limit.unit is Unit.TOKENS]
         self.ends = min((one.ends for one in leases), default=float("inf"))
         """Unix time from which one of its leases is of a period that is over."""
 
@@ -170,9 +186,7 @@ class Book:
         """The leases that have too little for a request of so many tokens, and what it needs of each."""
         need = (1, tokens, 1)
         return [
-            (lease, need[lease.limit.unit])
-            for lease in self.leases
-            if lease.free < need[lease.limit.unit] or lease.until < now
+            (lease, need[lease.unit]) for lease in self.leases if lease.free < need[lease.unit] or lease.until < now
         ]
 
     def reserve(self, tokens: int, now: float) -> Held | None:
@@ -180,10 +194,10 @@ class Book:
         need = (1, tokens, 1)
         leases = self.leases
         for lease in leases:
-            if lease.free < need[lease.limit.unit] or lease.until < now:
+            if lease.free < need[lease.unit] or lease.until < now:
                 return None
         for lease in leases:
-            amount = need[lease.limit.unit]
+            amount = need[lease.unit]
             lease.free -= amount
             lease.held += amount
             lease.touched = now

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from penstock.gateway.request import Request
     from penstock.types import Caller
 
-WAIT = 2.0
+WAIT = 5.0
 """Seconds a request waits for the state to say what is left."""
 SLOT_WAIT = 1.0
 """Seconds it waits for a slot that another process may be about to give back."""
@@ -47,6 +47,7 @@ KNOWN = 10_000
 WAITING = 1000
 """Requests of one caller that may wait; more are refused at once."""
 _OVER = Phase.OVER
+_NOBODY = (Whose("", "", ""), Sum())
 _GOLDEN = 0.6180339887498949
 
 
@@ -77,7 +78,7 @@ class Quotas:
         """Of tenants."""
         self._known: dict[str, _Known] = {}
         self._waiting: deque[_Waiting] = deque()
-        self._used: dict[Whose, Sum] = {}
+        self._used: dict[str, tuple[Whose, Sum]] = {}
         self._day, self._midnight = "", 0.0
         self._looked = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -129,7 +130,7 @@ class Quotas:
         request.quota = Held(book, (), 0)
         kind = "state" if lease is None else lease.limit.label
         self._metrics.count("penstock_quota_refused", kind)
-        self._count(request.caller, Sum(refused=1))
+        self._count(request.caller, 0, 0, refused=True)
         request.shed(error)
 
     def book(self, caller: Caller) -> Book:
@@ -141,6 +142,10 @@ class Quotas:
         book = self._stock.book(limits(name, caller.limits, caller.tenant, self.budgets))
         self._known[name] = _Known(caller.limits, book)
         return book
+
+    def warm(self) -> None:
+        """Somebody has limits: open the state before the first request waits for it."""
+        self._keeper.warm()
 
     def adopt(self, budgets: Mapping[str, KeyLimits]) -> None:
         """Take the budgets of tenants, at first or anew."""
@@ -214,32 +219,48 @@ class Quotas:
     def settle(self, request: Request, status: int) -> None:
         """A request of a caller that is counted is over."""
         held = request.quota
-        asked = 1 if request.attempts else 0
-        if held is None:
-            if asked:
-                self._count(request.caller, told(request))
+        if not request.attempts:
+            if held is not None:
+                held.settle(0, 0, time.monotonic())
+        elif held is None:
+            prompt, answer = told(request)
+            self._count(request.caller, prompt, answer)
         elif held.leases:
             prompt, answer = spent(request, held, status)
-            if held.settle(prompt + answer, asked, time.monotonic()) and asked:
-                self._count(request.caller, Sum(1, 0, prompt, answer))
+            if held.settle(prompt + answer, 1, time.monotonic()):
+                self._count(request.caller, prompt, answer)
 
-    def _count(self, caller: Caller, one: Sum) -> None:
+    def _count(self, caller: Caller, prompt: int, answer: int, *, refused: bool = False) -> None:
+        if time.time() >= self._midnight:
+            self._flush()
+        key = caller.key_id or caller.name
+        whose, used = self._used.get(key, _NOBODY)
+        if whose.tenant != caller.tenant:
+            if whose is not _NOBODY[0]:
+                self._flush()
+            used = Sum()
+            self._used[key] = (Whose(self._day, caller.tenant, key), used)
+            if self._timer is None:
+                self._wind(ROUND)
+        if refused:
+            used.refused += 1
+            return
+        used.requests += 1
+        used.prompt_tokens += prompt
+        used.completion_tokens += answer
+
+    def _flush(self) -> None:
+        """What was used until now is for the state to keep; what comes now may be another day's."""
+        if self._used:
+            self._keeper.use(dict(self._used.values()))
+            self._used = {}
         wall = time.time()
-        if wall >= self._midnight:
-            self._day = datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d")
-            self._midnight = wall - wall % DAY + DAY
-        whose = Whose(self._day, caller.tenant, caller.key_id or caller.name)
-        found = self._used.get(whose)
-        if found is None:
-            self._used[whose] = one
-        else:
-            found.add(one)
-        if self._timer is None:
-            self._wind(ROUND)
+        self._day = datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d")
+        self._midnight = wall - wall % DAY + DAY
 
     def lines(self, held: Held) -> bytes:
         """The `x-ratelimit-*` lines of an answer."""
-        return rate_head.lines(held.book.leases, time.monotonic(), time.time())
+        return rate_head.lines(held.book, time.monotonic(), time.time())
 
     # ── from time to time ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -261,9 +282,7 @@ class Quotas:
         if now >= self._looked + ROUND:
             self._looked = now
             stock.look(now)
-            if self._used:
-                used, self._used = self._used, {}
-                self._keeper.use(used)
+            self._flush()
             if len(self._known) > KNOWN:
                 self._forget()
         if self._waiting:
@@ -287,9 +306,7 @@ class Quotas:
         if self._timer is not None:
             self._timer.cancel()
         self._stock.close()
-        if self._used:
-            self._keeper.use(self._used)
-            self._used = {}
+        self._flush()
         await asyncio.to_thread(self._keeper.close)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil
 
 from penstock.errors import BudgetSpent, PenstockError, RateExceeded
-from penstock.gateway.quota import Lease, Unit
+from penstock.gateway.quota import Book, Lease, Unit
 
 SPREAD = 0.1
 """Of a wait, the part over which those who are refused are asked to come back, so that they do not all come at once."""
@@ -15,35 +14,30 @@ _WORDS = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens", Unit.SLOTS: "request
 _PERIODS = {"day": " today", "month": " this month", "": " per minute"}
 
 
-def lines(leases: Sequence[Lease], now: float, wall: float) -> bytes:
+_REQUESTS = (
+    b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %b\r\n"
+)
+_TOKENS = b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %b\r\n"
+
+
+def lines(book: Book, now: float, wall: float) -> bytes:
     """Of requests the rate, of tokens whichever limit has the least left. Times are monotonic and Unix seconds."""
-    requests: Lease | None = None
-    tokens: Lease | None = None
-    least = 0
-    for lease in leases:
-        unit = lease.limit.unit
-        if unit is Unit.REQUESTS:
-            requests = lease
-        elif unit is Unit.TOKENS:
-            left = lease.remaining(now)
-            if tokens is None or left < least:
-                tokens, least = lease, left
     found = b""
-    if requests is not None:
-        found = _lines(b"requests", requests, requests.remaining(now), wall)
-    if tokens is not None:
-        found += _lines(b"tokens", tokens, least, wall)
-    return found
+    lease = book.requests
+    if lease is not None:
+        left = lease.remaining(now)
+        found = _REQUESTS % (lease.most, left, _reset(lease, left, wall))
+    least = -1
+    for one in book.tokens:
+        left = one.remaining(now)
+        if left < least or least < 0:
+            lease, least = one, left
+    return found + _TOKENS % (lease.most, least, _reset(lease, least, wall)) if lease and least >= 0 else found
 
 
-def _lines(what: bytes, lease: Lease, left: int, wall: float) -> bytes:
-    limit = lease.limit
-    reset = (limit.most - left) / limit.rate if limit.rate else max(lease.ends - wall, 0.0)
-    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n" % (
-        *(what, limit.most),
-        *(what, left),
-        *(what, duration(reset)),
-    )
+def _reset(lease: Lease, left: int, wall: float) -> bytes:
+    """When the whole of it is there again."""
+    return duration((lease.most - left) / lease.rate if lease.rate else max(lease.ends - wall, 0.0))
 
 
 def duration(seconds: float) -> bytes:

@@ -107,6 +107,8 @@ class Gateway:
             line.salt(salts.secret(config, os.environ))
             life.push_async_callback(line.shadows.close)
             life.push_async_callback(line.quotas.close)
+            if config.budgets or any(caller.limits is not None for caller in config.callers.values()):
+                line.quotas.warm()
             told = partial(line.metrics.count, "penstock_fleet_file")
             roll = self._roll = Roll(fleet, config.fleet, told, line.admission.wake)
             life.push_async_callback(roll.stop)

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from penstock.state.row import Sum
-
 if TYPE_CHECKING:
     from penstock.gateway.quota import Held
     from penstock.gateway.request import Request
@@ -38,8 +36,8 @@ def spent(request: Request, held: Held, status: int) -> tuple[int, int]:
     return asked.prompt, events if request.call.stream else asked.answer
 
 
-def told(request: Request) -> Sum:
+def told(request: Request) -> tuple[int, int]:
     """The same for a caller without limits, of whom no estimate was made: what the engine said."""
     reader = request.attempt.reader if request.attempt is not None else None
     usage = reader.usage if reader is not None else None
-    return Sum(1) if usage is None else Sum(1, 0, usage.prompt_tokens, usage.completion_tokens)
+    return (0, 0) if usage is None else (usage.prompt_tokens, usage.completion_tokens)

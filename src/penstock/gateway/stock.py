@@ -60,7 +60,8 @@ class Stock:
             if found is not None:
                 self.old.append(found)
             found = self._leases[limit.holder, limit.kind] = Lease(limit, wall)
-        found.limit = limit
+        if found.limit is not limit:
+            found.take_limit(limit)
         return found
 
     def take(self, lacking: Sequence[Lack]) -> None:
