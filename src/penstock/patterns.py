@@ -28,7 +28,7 @@ _WORD = re.compile(r"[0-9A-Za-z]")
 class Pattern:
     """One pattern, compiled."""
 
-    __slots__ = ("_found", "_run", "longest", "text")
+    __slots__ = ("_found", "_found_plain", "_run", "_run_plain", "longest", "shortest", "text")
 
     def __init__(self, text: str) -> None:
         """`ValueError` says what is wrong with it."""
@@ -37,33 +37,39 @@ class Pattern:
             raise ValueError(msg)
         flags = _FLAGS.match(text)
         reading = _Reading(text, flags.end() if flags is not None else 0)
-        least, self.longest = reading.whole()
-        if least == 0:
+        self.shortest, self.longest = reading.whole()
+        if self.shortest == 0:
             raise ValueError("it also matches nothing at all; let it ask for one character at least")
         if self.longest > LONGEST:
             msg = f"its longest match has {self.longest} characters, and {LONGEST} are allowed"
             raise ValueError(msg)
         self.text = text
         self._found = _compiled(text)
+        self._found_plain = _compiled(text.encode())
         head = flags.group() if flags is not None else ""
         letters = "".join(dict.fromkeys(reading.letters))
-        self._run = _compiled(f"{head}[{letters}]+\\z") if letters and not reading.anything else None
+        run = f"{head}[{letters}]+\\z" if letters and not reading.anything else ""
+        self._run = _compiled(run) if run else None
+        self._run_plain = _compiled(run.encode()) if run else None
 
     def search(self, text: str, at: int) -> tuple[int, int] | None:
         """Where the first match from there on begins and ends."""
-        found = self._found.search(text, at)
+        # The library counts letters of a text one by one; of a plain one, bytes are letters.
+        found = self._found_plain.search(text.encode(), at) if text.isascii() else self._found.search(text, at)
         return None if found is None else (found.start(), found.end())
 
     def decided(self, text: str, at: int) -> int:
         """How far it is certain whether a match begins, whatever comes behind this text."""
         far = len(text) - self.longest
-        if self._run is None:
+        if self._run is None or self._run_plain is None:
             return max(at, far)
-        run = self._run.search(text, max(at, far))
-        return max(at, far, run.start() if run is not None else len(text))
+        begin = max(at, far)
+        plain = text.isascii()
+        run = self._run_plain.search(text[begin:].encode(), 0) if plain else self._run.search(text[begin:], 0)
+        return begin + run.start() if run is not None else max(begin, len(text))
 
 
-def _compiled(text: str) -> re2._Regexp:
+def _compiled(text: str | bytes) -> re2._Regexp:
     options = re2.Options()
     options.log_errors = False
     try:

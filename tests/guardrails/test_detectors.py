@@ -12,7 +12,7 @@ from penstock.config_guardrails import Side
 from penstock.errors import Filtered, Withheld
 from penstock.guardrails.detectors import DETECTORS
 from penstock.guardrails.find import Detector, Finder
-from penstock.guardrails.text import Chain, Verdicts
+from penstock.guardrails.text import EFFORT, Chain, Verdicts
 from penstock.patterns import Pattern
 
 
@@ -116,3 +116,15 @@ def test_prose_is_hardly_held_back() -> None:
     text = "The quick brown fox jumps over the lazy dog and runs away from it."
     steps = chain()
     assert len(steps.feed(text)) >= len(text) - 8
+
+
+@pytest.mark.parametrize("text", ["a@b.example ", "4111 1111 1111 1112, ", "x" * 50 + " "])
+def test_a_flood_of_finds_is_refused_and_prose_is_not(text: str) -> None:
+    """Looking through a request takes a moment, whatever is in it."""
+    verdicts = Verdicts()
+    steps = chain(verdicts, side="input")
+    if text.startswith("x"):
+        steps.feed(text * 10_000)
+        return
+    with pytest.raises(Filtered, match="places to look at"):
+        steps.feed(text * (EFFORT + 10))

@@ -19,6 +19,8 @@ from penstock.guardrails.walk import Json, Object
 from penstock.protocols.dialect import Call
 from penstock.types import Face, Operation
 
+LARGEST = 8 * 1024 * 1024
+"""Bytes of a request that is looked through."""
 TOKEN = 4
 """Bytes of text for one token: an estimate, low for scripts other than Latin."""
 
@@ -48,6 +50,8 @@ def held(rules: Rules, call: Call, verdicts: Verdicts) -> Call:
         raise stopped("coverage", "input", verdicts, f"{call.path} cannot be kept to the guardrails of this model")
     if call.idle:
         return call
+    if rules.looks and len(call.body) > LARGEST:
+        raise stopped("coverage", "input", verdicts, f"it has more than {LARGEST} bytes")
     body = _read(call.body)
     _check(rules, call, body, verdicts)
     if rules.looks:
@@ -137,8 +141,12 @@ def _tools(body: Object) -> Iterator[str]:
 
 
 def _looked(rules: Rules, body: Object, verdicts: Verdicts) -> Object:
+    chain = rules.asked(verdicts)
+
     def clean(text: str) -> str:
-        chain = rules.asked(verdicts)
+        if len(text) < rules.shortest:
+            return text
+        verdicts.spend("input")
         return chain.feed(text) + chain.end()
 
     try:

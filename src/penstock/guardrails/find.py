@@ -68,6 +68,7 @@ class Finder:
             parts.append(text[at:until])
             self._at = max(at, until)
             return False
+        self._verdicts.spend(self._side)
         begin, end = found
         taken = detector.accept(text[begin:end])
         if not taken:

@@ -119,6 +119,7 @@ class Links:
         if found is None or found[0] >= until:
             parts.append(self._take(max(at, until)))
             return False
+        self._verdicts.spend("output")
         begin, end = found
         parts.append(self._take(begin))
         if text[begin] == "&":

@@ -65,6 +65,8 @@ class Rules:
         self.tools = None if given.tools is None else frozenset(given.tools)
         self.looks = any("input" in one.on for one in self._sought)
         """Whether anything is looked for in what is asked."""
+        self.shortest = min((one.detector.pattern.shortest for one in self._sought if "input" in one.on), default=0)
+        """Characters that a text of a request must have for anything to be found in it."""
         self.listens = (
             self._hosts is not None
             or self.schema is not None

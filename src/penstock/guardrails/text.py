@@ -15,15 +15,27 @@ from penstock.errors import Filtered, Withheld
 
 Verdict = tuple[str, str]
 
+EFFORT = 10_000
+"""Texts, finds and near finds that one request and its answer may have together: what a loop can look at in a moment."""
+SLICE = 2048
+"""Characters looked at together. RE2 is given what is looked at anew for every find."""
+
 
 class Verdicts:
     """What the steps of one request did."""
 
-    __slots__ = ("_counts", "_said")
+    __slots__ = ("_counts", "_left", "_said")
 
     def __init__(self, said: Sequence[Verdict] = ()) -> None:
         self._said = tuple(said)
         self._counts: Counter[Verdict] = Counter()
+        self._left = EFFORT
+
+    def spend(self, side: Side) -> None:
+        """One more look; `Filtered` or `Withheld` where there were too many."""
+        self._left -= 1
+        if self._left < 0:
+            raise stopped("coverage", side, self, f"it has more than {EFFORT} places to look at")
 
     def note(self, step: str, verdict: str) -> None:
         """A step did something once more."""
@@ -62,6 +74,8 @@ class Chain:
 
     def feed(self, text: str) -> str:
         """What comes out behind the last of them."""
+        if len(text) > SLICE:
+            return "".join([self.feed(text[at : at + SLICE]) for at in range(0, len(text), SLICE)])
         for step in self._steps:
             if not text:
                 return ""
