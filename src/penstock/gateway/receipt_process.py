@@ -20,7 +20,7 @@ log = structlog.stdlib.get_logger("penstock.receipts")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 STEADY = 10.0
-STOP = 10.0
+STOP = 30.0
 """Seconds it may take to log what is left."""
 
 
@@ -45,7 +45,7 @@ class Process:
         self._task = asyncio.create_task(self._keep(), name="receipt writer")
 
     async def stop(self) -> None:
-        """Let it end in its own time, within ten seconds."""
+        """Let it end in its own time, within half a minute."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
