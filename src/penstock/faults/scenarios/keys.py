@@ -30,7 +30,7 @@ _OWN = frozenset({Need.PROCESS, Need.PENSTOCK})
 async def flood(site: Site) -> None:
     """Hundreds of made-up keys and tokens: 401 each, nothing grows, nothing is logged, and who has a key is served meanwhile."""
     async with _issued(site) as (own, private):
-        key = await _key(own, "ann")
+        key = await key_of(own, "ann")
         await asyncio.gather(*(_guess(own, 10) for _ in range(AT_ONCE)))
         before, lines = held(own.process.pid), len(own.records())
         guessing = asyncio.gather(*(_guess(own, GUESSES // AT_ONCE) for _ in range(AT_ONCE)))
@@ -52,11 +52,11 @@ async def revoked(site: Site) -> None:
     changes = {"workers": 2, "listen": [f"127.0.0.1:{free_port()}"], "auth": {"keys": "always"}}
     async with site.penstock(changes) as own, AsyncExitStack() as life:
         await _workers(own, 2)
-        key, other = await _key(own, "ann"), await _key(own, "bob")
+        key, other = await key_of(own, "ann"), await key_of(own, "bob")
         open_ = [await life.enter_async_context(Bare(own.url)) for _ in range(CONNECTIONS)]
         for _ in range(3):
             await _each(open_, key, 200)
-        told = await _order(own, "revoke", key="ann")
+        told = await order(own, "revoke", key="ann")
         if told.get("late") != []:
             raise Failed(f"every worker to know of it was expected, seen {told}")
         reached = len(own.a.requests)
@@ -70,7 +70,7 @@ async def expired(site: Site) -> None:
     """A key expires while its connection is open: 401 from then on, though nobody was told, and its stream ends whole."""
     patient = {"between_tokens": "20s", "total": "40s"}
     async with site.penstock({"auth": {"keys": "always"}, "limits": patient}) as own:
-        key = await _key(own, "ann", expires_in=3.0)
+        key = await key_of(own, "ann", expires_in=3.0)
         gate = own.a.hold(before=6)
         stream = own.asking(headers=_shown(key))
         await stream.until("water")
@@ -109,7 +109,7 @@ async def away(site: Site) -> None:
             if time.monotonic() > until:
                 raise Failed("the keys to be read again was expected, seen that they are not")
             await asyncio.sleep(0.1)
-        answered(await own.ask(stream=False, headers=_shown(await _key(own, "ann"))), by=own.a)
+        answered(await own.ask(stream=False, headers=_shown(await key_of(own, "ann"))), by=own.a)
         await own.logged(event="keys can be read again")
 
 
@@ -190,16 +190,17 @@ async def _each(open_: list[Bare], key: str, status: int) -> None:
             raise Failed(f"{status} was expected, seen {seen}")
 
 
-async def _key(own: Site, name: str, **more: object) -> str:
-    made = await _order(own, "create", name=name, tenant=name, **more)
+async def key_of(own: Site, name: str, **more: object) -> str:
+    """A new key."""
+    made = await order(own, "create", name=name, tenant=name, **more)
     if "secret" not in made:
         raise Failed(f"a key was expected, seen {made}")
     return str(made["secret"])
 
 
-async def _order(own: Site, verb: str, **order: object) -> dict[str, Any]:
+async def order(own: Site, verb: str, **asked: object) -> dict[str, Any]:
     """One order over the admin socket."""
-    body = json.dumps(order).encode()
+    body = json.dumps(asked).encode()
     reader, writer = await asyncio.open_unix_connection(own.own.admin)
     head = f"POST /keys/{verb} HTTP/1.1\r\nhost: penstock\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
     writer.write(head.encode() + body)
