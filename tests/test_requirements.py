@@ -80,6 +80,7 @@ EXTRAS = {
     "bench": "src/penstock/bench/",
     "langchain": "src/penstock/client/langchain/",
     "otel": "src/penstock/gateway/otel/",
+    "postgres": "src/penstock/state/",
 }
 """Where what an extra brings may be imported."""
 
