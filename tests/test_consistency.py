@@ -92,7 +92,10 @@ def test_without_callers_only_this_machine_may_reach_us() -> None:
             "callers.b.key_sha256: is the key of a as well",
         ),
         ({"callers": {"a": CallerEntry(tenant="t", key_sha256=KEY, scopes=("alias:x",))}}, "'x' is no alias"),
-        ({"callers": {"a": CallerEntry(tenant="t", key_sha256=KEY, scopes=("root",))}}, "expects *, alias:NAME, route:"),
+        (
+            {"callers": {"a": CallerEntry(tenant="t", key_sha256=KEY, scopes=("root",))}},
+            "expects *, alias:NAME, route:",
+        ),
         ({"callers": {"a": CallerEntry(tenant="t", key_sha256=KEY, scopes=("route:walk",))}}, "not 'route:walk'"),
         ({"callers": {"a": CallerEntry(tenant="t")}}, "lacks the key 'key_sha256', or 'certificate'"),
         ({"callers": {"a": CallerEntry(tenant="t", certificate="CN:ann")}}, "tls.client_ca says who issues them"),
