@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.errors import EngineFault, EngineTimeout, Exhausted, Overloaded, PenstockError, Refusal
-from penstock.gateway import allowed, answer_head, choice, closing, failover, guarded, midstream, storing
+from penstock.gateway import allowed, answer_head, choice, closing, failover, guarded, late, midstream, storing
 from penstock.gateway.attempt import Attempt
 from penstock.gateway.client import Client
 from penstock.gateway.phase import Phase
@@ -156,24 +156,12 @@ class Request:
 
     def expire(self, now: float) -> None:
         """The deadline of this phase has passed."""
-        limits, attempt = self.line.limits, self.attempt
-        if self.phase is _QUEUED:
-            self.shed(self.line.admission.too_late(limits.queue_wait))
-        elif attempt is not None and attempt.reader is not None and attempt.reader.finished:
-            # It has said everything and does not end: its connection is of no more use.
-            attempt.drop()
-            attempt.complete()
-        elif now >= self.total:
-            self._ahead = ()
-            self.failed(EngineTimeout("The answer took longer than its total limit allows."))
-        elif attempt is not None and attempt.begun:
-            # A deadline is not moved with every piece of a stream, but looked at again when it has passed.
-            self.deadline = min(self.total, attempt.silent_since() + self.between_tokens)
-            if self.deadline > now:
-                return
-            self.failed(EngineTimeout(f"Nothing more came within {self.between_tokens:g} s."))
-        else:
-            self.failed(EngineTimeout(f"No {'first token' if self.call.stream else 'answer'} within its limit."))
+        late.expire(self, now)
+
+    def run_out(self, message: str) -> None:
+        """Its total limit has passed, or nobody shall be asked any more: this is the last word."""
+        self._ahead = ()
+        self.failed(EngineTimeout(message))
 
     # ── decode, alias, ways ──────────────────────────────────────────────────────────────────────────────────────────
 
