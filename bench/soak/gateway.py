@@ -16,6 +16,7 @@ from bench import measure
 from bench.processes import KEY
 from bench.soak.clients import MODEL
 from penstock.faults.gateways import Config, Penstock
+from penstock.faults.memory import held
 
 STEADY = "mock"
 """The alias of the steady traffic, and the model that the engine of the benchmark serves."""
@@ -62,7 +63,8 @@ class Sample:
     at: float
     """Seconds since the load began."""
     resident: int
-    pss: int
+    own: int
+    """Bytes of its memory that no file stands behind."""
     descriptors: int
     tasks: int
     active: int
@@ -76,8 +78,9 @@ def descriptors(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def memory(pid: int) -> measure.Memory:
-    return measure.memory((pid,))
+def memory(pid: int) -> tuple[int, int]:
+    """Resident bytes, and those that are its own: how much of the libraries counts changes with who else uses them."""
+    return measure.memory((pid,)).resident, held(pid)
 
 
 async def status(gateway: Penstock) -> dict[str, int]:

@@ -142,11 +142,11 @@ async def _load(
 
 
 def _said(last: Sample) -> str:
-    return f"{last.at / 60:.0f} min: {last.share:.0%} of a core, {last.streams} streams, PSS {last.pss / 1e6:.1f} MB"
+    return f"{last.at / 60:.0f} min: {last.share:.0%} of a core, {last.streams} streams, {last.own / 1e6:.1f} MB of its own"
 
 
 async def _sample(penstock: Penstock, at: float, share: float, streams: int) -> Sample:
     page = await watched.status(penstock)
-    memory = watched.memory(penstock.pid)
+    resident, own = watched.memory(penstock.pid)
     open_now = watched.descriptors(penstock.pid)
-    return Sample(at, memory.resident, memory.pss, open_now, page["tasks"], page["active"], share, streams)
+    return Sample(at, resident, own, open_now, page["tasks"], page["active"], share, streams)
