@@ -6,7 +6,6 @@ from pathlib import Path
 
 from penstock.faults.scenario import NotHere
 
-
 _OWN = ("Pss_Anon:", "Pss_Shmem:")
 
 
