@@ -24,7 +24,7 @@ KEYS = ("soak-key-of-one-tenant", "soak-key-of-another")
 ASKING_SECONDS = 5.0
 
 
-def configuration(engines: tuple[str, ...], steady: str, folder: Path, *, odd: bool) -> Config:
+def configuration(engines: tuple[str, ...], steady: str, port: int, folder: Path, *, odd: bool) -> Config:
     """What every other reload changes: one engine fewer, and another limit."""
     urls = engines[:-1] if odd else engines
     backends = {f"e{number}": {"kind": "vllm", "url": url} for number, url in enumerate(urls)}
@@ -33,7 +33,7 @@ def configuration(engines: tuple[str, ...], steady: str, folder: Path, *, odd: b
         for number, key in enumerate((*KEYS, KEY))
     }
     return {
-        "listen": ["127.0.0.1:0"],
+        "listen": [f"127.0.0.1:{port}"],
         "backends": {**backends, "steady": {"kind": "vllm", "url": steady, "slots": 1000}},
         "aliases": {
             MODEL: {"targets": [{"backends": list(backends), "model": MODEL}]},
@@ -102,8 +102,8 @@ def _status(path: str) -> dict[str, int]:
 
 
 def reload(gateway: Penstock, config: Config) -> None:
-    """On the address it has."""
-    gateway.write({**config, "listen": gateway.config["listen"]})
+    """As somebody does who has changed the file."""
+    gateway.write(config)
     gateway.signal(signal.SIGHUP)
 
 

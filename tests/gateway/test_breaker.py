@@ -213,6 +213,17 @@ def test_no_time_is_believed_beyond_a_limit() -> None:
     assert one.remaining(100.0) == LONGEST_HOLD
 
 
+def test_one_refusal_in_a_while_does_not_make_the_next_pause_longer() -> None:
+    """An engine that refuses one request in a hundred serves the other ninety-nine."""
+    one = Breaker()
+    for at in range(100, 200, 5):
+        one.told_to_wait(float(at), None)
+        assert one.remaining(float(at)) == FIRST_PAUSE
+        trial = one.begin(at + 1.0)
+        one.succeeded(at + 1.0, trial)
+        one.released(trial)
+
+
 def test_refusals_without_a_time_pause_it_for_growing_moments() -> None:
     one = Breaker()
     now, pauses = 100.0, []

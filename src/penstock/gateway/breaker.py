@@ -24,7 +24,7 @@ PROBATION = 10.0
 FIRST_REST = 1.0
 LONGEST_REST = 30.0
 FIRST_PAUSE = 0.25
-"""Seconds after a 429 that names no time; each one in a row doubles them."""
+"""Seconds after a 429 that names no time; one that comes soon after the last such rest doubles them."""
 LONGEST_PAUSE = 8.0
 LONGEST_HOLD = 60.0
 """Seconds of a Retry-After that are kept to: what an engine says may be wrong, or a date of a wrong clock."""
@@ -79,6 +79,7 @@ class Breaker:
         "_lately",
         "_open",
         "_pause",
+        "_paused",
         "_probation",
         "_rest",
         "_row",
@@ -101,6 +102,8 @@ class Breaker:
         self._lately = _Lately()
         self._rest = FIRST_REST
         self._pause = FIRST_PAUSE
+        self._paused = 0.0
+        """When the last rest ended that we chose the length of."""
         self._probation = 0.0
         self._until = 0.0
         self._trial = 0
@@ -154,7 +157,7 @@ class Breaker:
             return True
         self._row = 0
         if now >= self._probation:
-            self._rest, self._pause = FIRST_REST, FIRST_PAUSE
+            self._rest = FIRST_REST
             self.calm = not self._watched and not self._lately.ends(now)[1]
         return False
 
@@ -180,8 +183,10 @@ class Breaker:
         if not seconds:
             if before:  # those that were under way together are one refusal
                 return False
-            seconds = self._pause
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            # Who refuses one request in a hundred is not too busy for the others: only what follows at once makes it longer.
+            soon = now - self._paused <= 2 * self._pause
+            seconds = self._pause = min(self._pause * 2, LONGEST_PAUSE) if soon else FIRST_PAUSE
+            self._paused = now + seconds
         until = now + min(seconds, LONGEST_HOLD)
         if until <= before:
             return False
