@@ -1,7 +1,7 @@
 """One breaker per backend: who fails is left alone for a while, then tried with one request. Pure; time is an argument.
 
 It opens after a row of failures, or when half of what was asked lately failed, so that a backend that fails every other
-time is caught as well. After a successful trial it is on probation: two failures open it again, for longer than before. A
+time is caught as well. After a successful trial it is on probation: two failures in a row open it again, for longer than before. A
 backend that names a time itself (429 or 503 with Retry-After) is left alone until then. Refusals of a caller's own making
 are never counted here.
 """
@@ -21,10 +21,13 @@ SHARE = 0.5
 SPAN = 5.0
 """Seconds of half a window: what is older than one to two of these is forgotten."""
 PROBATION = 10.0
+"""Seconds after which an answer ends it, and its next rest is a short one again."""
+PROVEN = 10
+"""Answers that do so sooner. Who fails one request in ten serves the other nine, and must not rest for longer and longer."""
 FIRST_REST = 1.0
 LONGEST_REST = 30.0
 FIRST_PAUSE = 0.25
-"""Seconds after a 429 that names no time; one that comes soon after the last such rest doubles them."""
+"""Seconds after a 429 that names no time; doubled where few were answered since the last one."""
 LONGEST_PAUSE = 8.0
 LONGEST_HOLD = 60.0
 """Seconds of a Retry-After that are kept to: what an engine says may be wrong, or a date of a wrong clock."""
@@ -79,7 +82,7 @@ class Breaker:
         "_lately",
         "_open",
         "_pause",
-        "_paused",
+        "_proven",
         "_probation",
         "_rest",
         "_row",
@@ -102,8 +105,8 @@ class Breaker:
         self._lately = _Lately()
         self._rest = FIRST_REST
         self._pause = FIRST_PAUSE
-        self._paused = 0.0
-        """When the last rest ended that we chose the length of."""
+        self._proven = PROVEN
+        """Answers since it was closed or paused last."""
         self._probation = 0.0
         self._until = 0.0
         self._trial = 0
@@ -156,7 +159,9 @@ class Breaker:
             self._close(now)
             return True
         self._row = 0
-        if now >= self._probation:
+        self._proven += 1
+        if self._proven >= PROVEN or now >= self._probation:
+            self._probation = 0.0
             self._rest = FIRST_REST
             self.calm = not self._watched and not self._lately.ends(now)[1]
         return False
@@ -183,10 +188,8 @@ class Breaker:
         if not seconds:
             if before:  # those that were under way together are one refusal
                 return False
-            # Who refuses one request in a hundred is not too busy for the others: only what follows at once makes it longer.
-            soon = now - self._paused <= 2 * self._pause
-            seconds = self._pause = min(self._pause * 2, LONGEST_PAUSE) if soon else FIRST_PAUSE
-            self._paused = now + seconds
+            seconds = self._pause = FIRST_PAUSE if self._proven >= PROVEN else min(self._pause * 2, LONGEST_PAUSE)
+            self._proven = 0
         until = now + min(seconds, LONGEST_HOLD)
         if until <= before:
             return False
@@ -210,7 +213,7 @@ class Breaker:
 
     def _close(self, now: float) -> None:
         self._open = False
-        self._row = self._trial = 0
+        self._row = self._trial = self._proven = 0
         self._until = 0.0
         self._lately.forget()
         self._probation = now + PROBATION
