@@ -7,7 +7,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 # One file of tests stays in one process: what they share is started once.
-PYTEST  = $(BIN)/python -m pytest -q -n auto --dist loadfile
+# Files in the order of their names: by number of tests, the longest single tests would come last and alone.
+PYTEST  = $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 DEEP    = -o norecursedirs='.* __pycache__' tests/faults/rows tests/fuzz/deep tests/receipts/deep
 INSTALL = $(PYTHON) requirements/install.py $(VENV)
 # pip compiles the libraries it installs; our own source stays in place and some machines forbid writing bytecode at run time.

@@ -16,6 +16,7 @@ from bench import measure
 from bench.processes import KEY
 from bench.soak.clients import MODEL
 from penstock.faults.gateways import Config, Penstock
+from penstock.faults.memory import held
 
 STEADY = "mock"
 """The alias of the steady traffic, and the model that the engine of the benchmark serves."""
@@ -23,7 +24,7 @@ KEYS = ("soak-key-of-one-tenant", "soak-key-of-another")
 ASKING_SECONDS = 5.0
 
 
-def configuration(engines: tuple[str, ...], steady: str, folder: Path, *, odd: bool) -> Config:
+def configuration(engines: tuple[str, ...], steady: str, port: int, folder: Path, *, odd: bool) -> Config:
     """What every other reload changes: one engine fewer, and another limit."""
     urls = engines[:-1] if odd else engines
     backends = {f"e{number}": {"kind": "vllm", "url": url} for number, url in enumerate(urls)}
@@ -32,7 +33,7 @@ def configuration(engines: tuple[str, ...], steady: str, folder: Path, *, odd: b
         for number, key in enumerate((*KEYS, KEY))
     }
     return {
-        "listen": ["127.0.0.1:0"],
+        "listen": [f"127.0.0.1:{port}"],
         "backends": {**backends, "steady": {"kind": "vllm", "url": steady, "slots": 1000}},
         "aliases": {
             MODEL: {"targets": [{"backends": list(backends), "model": MODEL}]},
@@ -62,7 +63,8 @@ class Sample:
     at: float
     """Seconds since the load began."""
     resident: int
-    pss: int
+    own: int
+    """Bytes of its memory that no file stands behind."""
     descriptors: int
     tasks: int
     active: int
@@ -76,8 +78,9 @@ def descriptors(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def memory(pid: int) -> measure.Memory:
-    return measure.memory((pid,))
+def memory(pid: int) -> tuple[int, int]:
+    """Resident bytes, and those that are its own: how much of the libraries counts changes with who else uses them."""
+    return measure.memory((pid,)).resident, held(pid)
 
 
 async def status(gateway: Penstock) -> dict[str, int]:
@@ -99,8 +102,8 @@ def _status(path: str) -> dict[str, int]:
 
 
 def reload(gateway: Penstock, config: Config) -> None:
-    """On the address it has."""
-    gateway.write({**config, "listen": gateway.config["listen"]})
+    """As somebody does who has changed the file."""
+    gateway.write(config)
     gateway.signal(signal.SIGHUP)
 
 

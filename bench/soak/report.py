@@ -39,7 +39,7 @@ def write(report: Report, name: str) -> list[Path]:
     minutes = [one.at / 60 for one in report.samples]
     memory: dict[str, Points] = {
         "resident": list(zip(minutes, [one.resident / 1e6 for one in report.samples], strict=True)),
-        "PSS": list(zip(minutes, [one.pss / 1e6 for one in report.samples], strict=True)),
+        "its own": list(zip(minutes, [one.own / 1e6 for one in report.samples], strict=True)),
     }
     counts: dict[str, Points] = {
         "descriptors": list(zip(minutes, [float(one.descriptors) for one in report.samples], strict=True)),

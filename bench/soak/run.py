@@ -64,7 +64,8 @@ async def soak(plan: Plan, built: Programs, folder: Path, note: Note) -> Soaked:
         port = free_port()
         stack.enter_context(running([str(built.engine), str(port)], cpu=1, log=folder / "engine.log"))
         urls = tuple(engine.url for engine in engines)
-        configs = [configuration(urls, f"http://127.0.0.1:{port}", folder, odd=odd) for odd in (False, True)]
+        steady, own = f"http://127.0.0.1:{port}", free_port()
+        configs = [configuration(urls, steady, own, folder, odd=odd) for odd in (False, True)]
         penstock = Penstock(configs[0], folder)
         await penstock.start()
         stack.push_async_callback(penstock.kill)
@@ -142,11 +143,11 @@ async def _load(
 
 
 def _said(last: Sample) -> str:
-    return f"{last.at / 60:.0f} min: {last.share:.0%} of a core, {last.streams} streams, PSS {last.pss / 1e6:.1f} MB"
+    return f"{last.at / 60:.0f} min: {last.share:.0%} of a core, {last.streams} streams, {last.own / 1e6:.1f} MB of its own"
 
 
 async def _sample(penstock: Penstock, at: float, share: float, streams: int) -> Sample:
     page = await watched.status(penstock)
-    memory = watched.memory(penstock.pid)
+    resident, own = watched.memory(penstock.pid)
     open_now = watched.descriptors(penstock.pid)
-    return Sample(at, memory.resident, memory.pss, open_now, page["tasks"], page["active"], share, streams)
+    return Sample(at, resident, own, open_now, page["tasks"], page["active"], share, streams)

@@ -52,8 +52,8 @@ class Rest:
 
 
 def growth(samples: Sequence[Sample]) -> tuple[float, float]:
-    """Median PSS in bytes at the beginning and at the end, once warm."""
-    warm = [one.pss for one in samples if one.at >= WARM * samples[-1].at]
+    """Median of its own memory in bytes at the beginning and at the end, once warm."""
+    warm = [one.own for one in samples if one.at >= WARM * samples[-1].at]
     part = max(1, round(EDGE * len(warm)))
     return statistics.median(warm[:part]), statistics.median(warm[-part:])
 
@@ -76,7 +76,7 @@ def checks(
         Check("most requests were answered", f"{whole:.1%} of those whose client stayed", whole >= WHOLE),
         Check(
             f"memory is flat within {FLAT / 1e6:.0f} MB after the warm-up",
-            f"PSS {begin / 1e6:.1f} MB, then {end / 1e6:.1f} MB ({(end - begin) / 1e6:+.1f} MB)",
+            f"its own {begin / 1e6:.1f} MB, then {end / 1e6:.1f} MB ({(end - begin) / 1e6:+.1f} MB)",
             abs(end - begin) <= FLAT,
         ),
         Check(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
@@ -211,6 +213,27 @@ def test_no_time_is_believed_beyond_a_limit() -> None:
     one = Breaker()
     one.told_to_wait(100.0, 3600.0)
     assert one.remaining(100.0) == LONGEST_HOLD
+
+
+def test_who_refuses_or_fails_one_request_in_ten_serves_the_others() -> None:
+    """For as long as it likes: what it was left alone for once does not add up."""
+    dice, one, now = random.Random(1), Breaker(), 100.0
+    asked = answered = 0
+    for _ in range(20_000):
+        now += 0.02
+        asked += 1
+        if not one.admits(now):
+            continue
+        trial, fate = one.begin(now), dice.random()
+        if fate < 0.005:
+            one.told_to_wait(now, None)
+        elif fate < 0.1:
+            one.failed(now)
+        else:
+            answered += 1
+            one.succeeded(now, trial)
+        one.released(trial)
+    assert answered > 0.7 * asked
 
 
 def test_refusals_without_a_time_pause_it_for_growing_moments() -> None:

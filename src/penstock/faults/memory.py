@@ -6,10 +6,15 @@ from pathlib import Path
 
 from penstock.faults.scenario import NotHere
 
+_OWN = ("Pss_Anon:", "Pss_Shmem:")
+
 
 def held(pid: int) -> int:
-    """Bytes of the process and all its descendants, shared pages by parts (PSS)."""
-    return sum(_pss(one) for one in family(pid))
+    """Bytes of the process and all its descendants that no file stands behind, shared pages by parts.
+
+    The pages of programs and libraries are left out: how much of them is counted changes when others who share them end.
+    """
+    return sum(_own(one) for one in family(pid))
 
 
 def family(pid: int) -> list[int]:
@@ -27,7 +32,7 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def _pss(pid: int) -> int:
+def _own(pid: int) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
     except FileNotFoundError:
@@ -36,4 +41,4 @@ def _pss(pid: int) -> int:
         raise NotHere(f"the memory of process {pid} cannot be read: {error}") from None
     except ProcessLookupError:
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(_OWN))

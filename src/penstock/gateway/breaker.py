@@ -1,7 +1,7 @@
 """One breaker per backend: who fails is left alone for a while, then tried with one request. Pure; time is an argument.
 
 It opens after a row of failures, or when half of what was asked lately failed, so that a backend that fails every other
-time is caught as well. After a successful trial it is on probation: two failures open it again, for longer than before. A
+time is caught as well. After a successful trial it is on probation: two failures in a row open it again, for longer than before. A
 backend that names a time itself (429 or 503 with Retry-After) is left alone until then. Refusals of a caller's own making
 are never counted here.
 """
@@ -21,10 +21,13 @@ SHARE = 0.5
 SPAN = 5.0
 """Seconds of half a window: what is older than one to two of these is forgotten."""
 PROBATION = 10.0
+"""Seconds after which an answer ends it, and its next rest is a short one again."""
+PROVEN = 10
+"""Answers that do so sooner. Who fails one request in ten serves the other nine, and must not rest for longer and longer."""
 FIRST_REST = 1.0
 LONGEST_REST = 30.0
 FIRST_PAUSE = 0.25
-"""Seconds after a 429 that names no time; each one in a row doubles them."""
+"""Seconds after a 429 that names no time; doubled where few were answered since the last one."""
 LONGEST_PAUSE = 8.0
 LONGEST_HOLD = 60.0
 """Seconds of a Retry-After that are kept to: what an engine says may be wrong, or a date of a wrong clock."""
@@ -80,6 +83,7 @@ class Breaker:
         "_open",
         "_pause",
         "_probation",
+        "_proven",
         "_rest",
         "_row",
         "_trial",
@@ -101,6 +105,8 @@ class Breaker:
         self._lately = _Lately()
         self._rest = FIRST_REST
         self._pause = FIRST_PAUSE
+        self._proven = PROVEN
+        """Answers since it was closed or paused last."""
         self._probation = 0.0
         self._until = 0.0
         self._trial = 0
@@ -153,8 +159,10 @@ class Breaker:
             self._close(now)
             return True
         self._row = 0
-        if now >= self._probation:
-            self._rest, self._pause = FIRST_REST, FIRST_PAUSE
+        self._proven += 1
+        if self._proven >= PROVEN or now >= self._probation:
+            self._probation = 0.0
+            self._rest = FIRST_REST
             self.calm = not self._watched and not self._lately.ends(now)[1]
         return False
 
@@ -180,8 +188,8 @@ class Breaker:
         if not seconds:
             if before:  # those that were under way together are one refusal
                 return False
-            seconds = self._pause
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            seconds = self._pause = FIRST_PAUSE if self._proven >= PROVEN else min(self._pause * 2, LONGEST_PAUSE)
+            self._proven = 0
         until = now + min(seconds, LONGEST_HOLD)
         if until <= before:
             return False
@@ -205,7 +213,7 @@ class Breaker:
 
     def _close(self, now: float) -> None:
         self._open = False
-        self._row = self._trial = 0
+        self._row = self._trial = self._proven = 0
         self._until = 0.0
         self._lately.forget()
         self._probation = now + PROBATION

@@ -9,18 +9,18 @@ from __future__ import annotations
 import ctypes
 import platform
 
-KEPT = 4 * 1024 * 1024
+KEPT = 2 * 1024 * 1024
 """Bytes free at the end of the heap that are kept."""
-STEP = 1024 * 1024
+STEP = 512 * 1024
 """Bytes by which the heap grows beyond what is asked for."""
-MAPPED = 2 * 1024 * 1024
+MAPPED = 1024 * 1024
 """Bytes from which a piece is mapped for itself, and given back at once."""
 # <malloc.h>
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 
 def keep() -> bool:
-    """Keep a few megabytes at hand, in this process; whether that could be said."""
+    """Keep up to two megabytes at hand, in this process; whether that could be said."""
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt

@@ -241,10 +241,10 @@ async def _in_every_worker(own: Site, urls: set[str]) -> None:
 
 
 async def _admin(own: Site, socket: str, line: str, body: bytes = b"") -> Any:  # noqa: ANN401 - a document
-    """One question to an admin socket."""
+    """One question to an admin socket; a worker opens its own a moment after the first one serves."""
     if not isinstance(own.gateway, Penstock):
         raise Failed("a Penstock was expected")
-    reader, writer = await asyncio.open_unix_connection(f"{own.gateway.admin}{socket}")
+    reader, writer = await _opened(f"{own.gateway.admin}{socket}")
     head = f"{line} HTTP/1.1\r\nhost: penstock\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
     writer.write(head.encode() + body)
     try:
@@ -252,6 +252,15 @@ async def _admin(own: Site, socket: str, line: str, body: bytes = b"") -> Any:  
             return json.loads((await reader.read()).partition(b"\r\n\r\n")[2])
     finally:
         writer.close()
+
+
+async def _opened(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await asyncio.open_unix_connection(path)
+            except (FileNotFoundError, ConnectionRefusedError):
+                await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
