@@ -64,8 +64,8 @@ async def soak(plan: Plan, built: Programs, folder: Path, note: Note) -> Soaked:
         port = free_port()
         stack.enter_context(running([str(built.engine), str(port)], cpu=1, log=folder / "engine.log"))
         urls = tuple(engine.url for engine in engines)
-        steady, own = f"http://127.0.0.1:{port}", free_port()
-        configs = [configuration(urls, steady, own, folder, odd=odd) for odd in (False, True)]
+        calm, own = f"http://127.0.0.1:{port}", free_port()
+        configs = [configuration(urls, calm, own, folder, odd=odd) for odd in (False, True)]
         penstock = Penstock(configs[0], folder)
         await penstock.start()
         stack.push_async_callback(penstock.kill)
