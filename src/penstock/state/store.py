@@ -7,6 +7,7 @@ beside these, in the SQL that both understand.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -179,6 +180,8 @@ def _told(doing: str, error: SQLAlchemyError) -> ConfigError:
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         return create_engine(url, connect_args={"timeout": BUSY}, pool_size=2, max_overflow=2)
+    # Of a connection that is lost its pool tells a traceback; whoever asked for it tells the same in one line.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     try:
         return create_engine(
             url.set(drivername="postgresql+pg8000"),
