@@ -20,8 +20,8 @@ from penstock.cli.compare import compare
 from penstock.cli.doctor import doctor
 from penstock.cli.explain import explain_config
 from penstock.cli.faults import faults
-from penstock.cli.keys import keys
 from penstock.cli.guardrails import guardrails
+from penstock.cli.keys import keys
 from penstock.cli.models import models
 from penstock.cli.reload import reload
 from penstock.cli.replicas import replicas

@@ -62,7 +62,7 @@ async def closed(site: Site) -> None:
         disk.fill(pid)
         # What is left of the spool's last page takes a few lines more; from the first refusal on there is none.
         until = time.monotonic() + _LOGGED
-        taken = []
+        taken: list[str] = []
         while (seen := await _ask(one, f"taken-{len(taken)}")).status == 200:
             taken.append(f"taken-{len(taken)}")
             if time.monotonic() > until:
