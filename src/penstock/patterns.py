@@ -8,8 +8,10 @@ stands at the beginning of a piece is not known. Pure; nobody else imports re2.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-import re2
+if TYPE_CHECKING:
+    import re2
 
 LONGEST = 1024
 """Characters that one match may have."""
@@ -70,6 +72,8 @@ class Pattern:
 
 
 def _compiled(text: str | bytes) -> re2._Regexp:
+    import re2  # noqa: PLC0415 - megabytes that a gateway without patterns does not need
+
     options = re2.Options()
     options.log_errors = False
     try:

@@ -28,7 +28,7 @@ from penstock.gateway.auth import NONE_STORED, Keyring
 from penstock.gateway.backend import State
 from penstock.gateway.breaker import State as BreakerState
 from penstock.gateway.fleet import Fleet
-from penstock.gateway.guarded import prepared
+from penstock.gateway.guards import prepared
 from penstock.gateway.keeper import Keeper
 from penstock.gateway.metrics import Gauges, Metrics, Snapshot
 from penstock.gateway.quotas import Quotas, budgets_of

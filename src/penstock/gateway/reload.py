@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from penstock.config import Config, Loaded
 from penstock.errors import ConfigError, PenstockError, Unavailable
-from penstock.gateway import guarded, tls
+from penstock.gateway import guards, tls
 from penstock.gateway.certificates import Certificates
 from penstock.gateway.line import Line
 from penstock.gateway.peers import Peers, ask
@@ -158,7 +158,7 @@ class Reloads:
             msg = f"Reloading: {', '.join(changed)} cannot change while the process runs."
             raise ConfigError(msg, hint="Start a new process with `penstock serve --takeover`; it replaces this one.")
         tls.check(config)
-        guarded.prepared(config)
+        guards.prepared(config)
 
     def _take(self, config: Config) -> None:
         self.config = config

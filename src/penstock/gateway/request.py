@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.errors import EngineFault, EngineTimeout, Exhausted, Overloaded, PenstockError, Refusal
-from penstock.gateway import allowed, answer_head, choice, closing, failover, guarded, late, midstream, storing
+from penstock.gateway import allowed, answer_head, choice, closing, failover, guards, late, midstream, storing
 from penstock.gateway.attempt import Attempt
 from penstock.gateway.client import Client
 from penstock.gateway.phase import Phase
@@ -173,7 +173,7 @@ class Request:
         if not self.caller.free:
             allowed.check(self.caller, known.name, call)
         if known.rules is not None:
-            guarded.enter(self, known.rules)
+            guards.enter(self, known.rules)
         return call.previous
 
     def _go(self, now: float) -> None:
