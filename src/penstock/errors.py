@@ -90,8 +90,8 @@ class BadLog(PenstockError):
 
     code = "bad_log"
 
-    def __init__(self, message: str, *, at: int | None = None, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, message: str, *, at: int | None = None, hint: str = "", param: str | None = None) -> None:
+        super().__init__(message, hint=hint, param=param)
         self.at = at
 
 
