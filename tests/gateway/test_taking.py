@@ -20,13 +20,13 @@ ENDLESS = Script(tokens=("x" * 32 * 1024,), count=4_000)
 """125 MB, more than anybody reads here."""
 
 
-async def start(gateway: StartGateway, engine: Engine, idle: str = "1s") -> Gateway:
+async def start(gateway: StartGateway, engine: Engine) -> Gateway:
     engine.script = ENDLESS
     return await gateway(
         {
             "backends": {"first": {"kind": "vllm", "url": engine.url}},
             "aliases": {"m": {"targets": [{"backends": ["first"], "model": "m"}]}},
-            "limits": {"idle": idle},
+            "limits": {"idle": "1s"},
         }
     )
 
@@ -45,12 +45,12 @@ async def test_a_client_that_takes_a_little_now_and_then_is_kept(
     gateway: StartGateway, scripted_engine: Engine
 ) -> None:
     """Too slow to empty the gateway's buffer within the limit; what leaves the kernel counts too."""
-    one = await start(gateway, scripted_engine, idle="2s")
+    one = await start(gateway, scripted_engine)
     with connected(one.url) as client:
         client.sendall(request("/v1/chat/completions", chat(stream=True)))
         for _ in range(8):
             assert await asyncio.to_thread(client.recv, 64 * 1024)
-            await asyncio.sleep(0.35)  # the pace of this client, which is what this is about
+            await asyncio.sleep(0.3)  # the pace of this client, which is what this is about
         assert not scripted_engine.aborts
         assert scripted_engine.running == 1
     await scripted_engine.aborted()
