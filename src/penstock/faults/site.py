@@ -85,6 +85,12 @@ class Site:
         return self.gateway.url
 
     @property
+    def _scraped(self) -> str:
+        """Where the figures are: beside the clients' address, or where the configuration puts them."""
+        apart = self.gateway.config.get("listen_metrics") if isinstance(self.gateway, Penstock) else None
+        return f"http://{apart[0]}" if apart else self.url
+
+    @property
     def ours(self) -> bool:
         """Whether the gateway under test is Penstock."""
         return self.gateway.ours
@@ -159,7 +165,7 @@ class Site:
 
     async def figure(self, name: str, labels: Mapping[str, str] | None = None) -> float:
         """What a figure of ours is now; all series with these labels together."""
-        seen = await figures(self.url)
+        seen = await figures(self._scraped)
         return sum(value for (one, pairs), value in seen.items() if one == name and _has(pairs, labels or {}))
 
     async def counted(
@@ -202,7 +208,7 @@ class Site:
     async def settle(self) -> None:
         """Remember figures and log as they are now: `metric`, `counted` and `logged` tell what comes after."""
         if self.ours:
-            self._before = await figures(self.url)
+            self._before = await figures(self._scraped)
             self._lines = len(self.gateway.log)
 
     # gateways of the scenario's own

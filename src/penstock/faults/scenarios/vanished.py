@@ -6,6 +6,7 @@ import hashlib
 import time
 
 from penstock.faults.bare import Bare
+from penstock.faults.gateways import free_port
 from penstock.faults.injectors.cable import Cable, cable
 from penstock.faults.scenario import Failed, Need, Scenario
 from penstock.faults.script import HEALTHY, Script
@@ -24,6 +25,7 @@ async def vanished(site: Site) -> None:
     async with cable(site.a.port) as (line, _):
         changes = {
             "listen": [f"{line.here}:0"],
+            "listen_metrics": [f"127.0.0.1:{free_port()}"],  # beyond loopback they are for keys that may see them
             "callers": {"far": {"tenant": "far", "key_sha256": digest}},
             "limits": {"idle": f"{IDLE}s", "total": "2m", "first_token": "1m", "between_tokens": "1m"},
         }
