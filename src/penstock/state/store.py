@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from penstock.errors import ConfigError
@@ -142,7 +142,7 @@ class Store:
             self._look(doing)
             with self._engine.begin() as connection:
                 yield connection
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             raise _told(doing, error) from error
 
     @contextmanager
@@ -153,7 +153,7 @@ class Store:
             self._look(doing)
             with self._engine.connect().execution_options(isolation_level=level) as connection, connection.begin():
                 yield connection
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             raise _told(doing, error) from error
 
     def _look(self, doing: str) -> None:
@@ -172,7 +172,7 @@ class Store:
             self._inode = inode
 
 
-def _told(doing: str, error: SQLAlchemyError) -> ConfigError:
+def _told(doing: str, error: SQLAlchemyError | OSError) -> ConfigError:
     msg = f"{doing}: {error.__cause__ or error}"
     return ConfigError(msg, hint="Is the disk full, or the database of `state` locked or gone?")
 
@@ -183,7 +183,7 @@ def _engine(url: URL) -> Engine:
     # Of a connection that is lost its pool tells a traceback; whoever asked for it tells the same in one line.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     try:
-        return create_engine(
+        engine = create_engine(
             url.set(drivername="postgresql+pg8000"),
             # The socket's own limit: a server that stands still answers no question, and says nothing of it either.
             connect_args={"timeout": int(BUSY), "application_name": "penstock"},
@@ -193,9 +193,17 @@ def _engine(url: URL) -> Engine:
             # A connection from before the server was restarted is found out before it is used.
             pool_pre_ping=True,
         )
+        event.listen(engine, "handle_error", _lost)
     except ImportError as error:
         msg = "Opening the state on PostgreSQL: its driver is not installed."
         raise ConfigError(msg, hint="pip install 'penstock[postgres]'") from error
+    return engine
+
+
+def _lost(context: ExceptionContext) -> None:
+    """An answer that did not come in time may come later: nobody may ask on that connection any more."""
+    if isinstance(context.original_exception, OSError) or "network error" in str(context.original_exception):
+        context.is_disconnect = True
 
 
 def _make_folder(folder: Path) -> None:
